@@ -1,0 +1,92 @@
+//! The audit log.
+
+use async_trait::async_trait;
+use crm_domain::{
+    audit::{AuditAction, AuditEntity, AuditEntry, AuditFields, AuditValue, AuditWrites, Change},
+    store::StoreError,
+};
+use diesel_async::RunQueryDsl as _;
+use serde_json::Value;
+use time::{OffsetDateTime, macros::format_description};
+
+use super::{statement::Statement, tx::PgTx};
+
+#[async_trait]
+impl AuditWrites for PgTx {
+    async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let AuditEntry {
+            id,
+            actor,
+            change,
+            created_at,
+        } = entry;
+        let Change {
+            action,
+            entity,
+            old_values,
+            new_values,
+        } = change;
+        let action = match action {
+            AuditAction::Create => "create",
+            AuditAction::Update => "update",
+            AuditAction::Delete => "delete",
+        };
+        let (entity_type, entity_id) = match entity {
+            AuditEntity::Profile(customer) => ("customer_profile", customer.to_string()),
+            AuditEntity::Note(note) => ("customer_note", note.to_string()),
+            AuditEntity::Tag(tag) => ("customer_tag", tag.to_string()),
+            AuditEntity::TagAssignment(customer, tag) => {
+                ("customer_tag_assignment", format!("{customer}:{tag}"))
+            }
+        };
+        let statement = Statement::<()>::new(
+            "INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, old_values, new_values, created_at) VALUES (",
+        )
+        .text(id.as_str())
+        .sql(", ")
+        .text(actor.as_str())
+        // The platform's enum, made from text: binding it as its own type would cost a look-up of the type's number.
+        .sql(", CAST(")
+        .text(action)
+        .sql(" AS text)::audit_action, ")
+        .text(entity_type)
+        .sql(", ")
+        .text(&entity_id)
+        .sql(", ")
+        .json(old_values.as_ref().map(document))
+        .sql(", ")
+        .json(new_values.as_ref().map(document))
+        .sql(", ")
+        .timestamp(*created_at)
+        .sql(")");
+        self.run(async |connection| statement.execute(connection).await)
+            .await?;
+        Ok(())
+    }
+}
+
+fn document(fields: &AuditFields) -> Value {
+    fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json(value)))
+        .collect()
+}
+
+fn json(value: &AuditValue) -> Value {
+    match value {
+        AuditValue::Null => Value::Null,
+        AuditValue::Boolean(value) => Value::Bool(*value),
+        AuditValue::Integer(value) => Value::from(*value),
+        AuditValue::Text(value) => Value::String(value.clone()),
+        AuditValue::Timestamp(value) => Value::String(timestamp(*value)),
+    }
+}
+
+/// The API's form of a moment (contract, "Envelope").
+fn timestamp(value: OffsetDateTime) -> String {
+    value
+        .format(format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+        ))
+        .unwrap_or_default()
+}

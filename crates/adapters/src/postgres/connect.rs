@@ -1,0 +1,271 @@
+//! How a connection is made: the address, TLS, and what every connection is told first.
+
+use std::{fmt, fs, str::FromStr as _, sync::Arc, time::Duration};
+
+use diesel::{ConnectionError, ConnectionResult};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use percent_encoding::percent_decode_str;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+};
+use rustls_platform_verifier::BuilderVerifierExt as _;
+use thiserror::Error;
+use tokio_postgres::{Config, config::SslMode};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+/// Why a database address was refused. Shown at start-up; never holds the address, which holds a password.
+#[derive(Debug, Error)]
+pub enum AddressError {
+    /// Not an address of a PostgreSQL database.
+    #[error(
+        "must be an address such as postgres://user:password@host:5432/database?sslmode=verify-full ({0})"
+    )]
+    Malformed(String),
+    /// An `sslmode` that is not offered.
+    #[error("sslmode must be one of disable, prefer, require, verify-full")]
+    SslMode,
+    /// The file that `sslrootcert` names cannot be used.
+    #[error("the file that sslrootcert names must hold PEM certificates and be readable ({0})")]
+    RootCertificate(String),
+    /// The system's certificates cannot be used.
+    #[error("sslmode=verify-full needs the system's root certificates or sslrootcert ({0})")]
+    SystemCertificates(String),
+}
+
+/// What every connection is told first.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionSettings {
+    /// The longest a statement may run.
+    pub statement_timeout: Duration,
+    /// The longest a statement may wait for a lock.
+    pub lock_timeout: Duration,
+    /// The longest a transaction may sit idle: the server ends the connection of a client that went away.
+    pub idle_in_transaction_timeout: Duration,
+}
+
+/// Makes connections to one database.
+#[derive(Clone)]
+pub struct Connector {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Connector(address not shown)")
+    }
+}
+
+impl Connector {
+    /// Reads an address. `sslmode` has libpq's meaning: `prefer` (the default) and `require` encrypt without asking
+    /// who answers, `verify-full` asks for a certificate of that host by the system's roots or `sslrootcert`.
+    pub fn parse(address: &str) -> Result<Self, AddressError> {
+        let (base, query) = address.split_once('?').unwrap_or((address, ""));
+        if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
+            return Err(AddressError::Malformed(
+                "it does not begin with postgres://".to_owned(),
+            ));
+        }
+        let mut ssl_mode = "prefer".to_owned();
+        let mut root_certificate = None;
+        let mut rest = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
+            match name {
+                "sslmode" => ssl_mode = value,
+                "sslrootcert" => root_certificate = Some(value).filter(|path| path != "system"),
+                _ => rest.push(pair),
+            }
+        }
+        let mut config = Config::from_str(&format!("{base}?{}", rest.join("&")))
+            .map_err(|error| AddressError::Malformed(cause_of(&error)))?;
+        if config.get_application_name().is_none() {
+            config.application_name("royal-glow-crm");
+        }
+        let (mode, tls) = match ssl_mode.as_str() {
+            "disable" => (SslMode::Disable, unverified_tls()),
+            "prefer" => (SslMode::Prefer, unverified_tls()),
+            "require" => (SslMode::Require, unverified_tls()),
+            "verify-full" => (SslMode::Require, verified_tls(root_certificate.as_deref())?),
+            _ => return Err(AddressError::SslMode),
+        };
+        config.ssl_mode(mode);
+        Ok(Self {
+            config,
+            tls: MakeRustlsConnect::new(tls),
+        })
+    }
+
+    /// Connects, and tells the connection `settings`.
+    pub async fn connect(&self, settings: SessionSettings) -> ConnectionResult<AsyncPgConnection> {
+        let SessionSettings {
+            statement_timeout,
+            lock_timeout,
+            idle_in_transaction_timeout,
+        } = settings;
+        let mut connection = self.connect_plainly().await?;
+        // `force_generic_plan` and `jit = off`: planning these statements anew costs more than running them
+        // (docs/BENCHMARKS.md).
+        let settings = format!(
+            "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+             SET plan_cache_mode = force_generic_plan; SET jit = off",
+            statement_timeout.as_millis(),
+            lock_timeout.as_millis(),
+            idle_in_transaction_timeout.as_millis(),
+        );
+        connection
+            .batch_execute(&settings)
+            .await
+            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(connection)
+    }
+
+    /// Connects with the server's own timeouts: for migrations and checks.
+    pub async fn connect_plainly(&self) -> ConnectionResult<AsyncPgConnection> {
+        let (client, connection) = self
+            .config
+            .connect(self.tls.clone())
+            .await
+            .map_err(|error| ConnectionError::BadConnection(cause_of(&error)))?;
+        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+    }
+}
+
+/// The message of an error's innermost cause: the outer ones only repeat that something failed.
+fn cause_of(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(ring::default_provider())
+}
+
+/// # Panics
+///
+/// Never: the provider offers rustls' default protocol versions.
+fn tls_builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("ring offers the default protocol versions")
+}
+
+fn unverified_tls() -> ClientConfig {
+    let verifier = Arc::new(AnyCertificate(provider()));
+    tls_builder()
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth()
+}
+
+fn verified_tls(root_certificate: Option<&str>) -> Result<ClientConfig, AddressError> {
+    let Some(path) = root_certificate else {
+        return tls_builder()
+            .with_platform_verifier()
+            .map(|builder| builder.with_no_client_auth())
+            .map_err(|error| AddressError::SystemCertificates(error.to_string()));
+    };
+    let refused = |error: &dyn fmt::Display| AddressError::RootCertificate(error.to_string());
+    let pem = fs::read(path).map_err(|error| refused(&error))?;
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        let certificate = certificate.map_err(|error| refused(&error))?;
+        roots.add(certificate).map_err(|error| refused(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(refused(&"no certificate found"));
+    }
+    Ok(tls_builder().with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Takes any certificate, as libpq does with `sslmode=require`: it keeps out listeners, not impostors. The
+/// handshake's signatures are still verified.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.0.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_the_usual_providers_are_taken() {
+        for address in [
+            "postgres://crm:secret@127.0.0.1:5432/crm",
+            "postgresql://crm:s%40cret@db.example.com/crm?sslmode=require",
+            "postgres://crm:secret@ep-x.ap-south-1.example.com/crm?sslmode=require&channel_binding=require",
+            "postgres://crm@/crm?host=/var/run/postgresql",
+            "postgres://crm:secret@db.example.com/crm?sslmode=disable&application_name=desk",
+        ] {
+            assert!(Connector::parse(address).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_refused_address_is_not_shown() {
+        for address in [
+            "",
+            "mysql://crm:hunter2@localhost/crm",
+            "postgres://crm:hunter2@localhost:port/crm",
+            "postgres://crm:hunter2@localhost/crm?sslmode=maybe",
+            "postgres://crm:hunter2@localhost/crm?sslmode=verify-full&sslrootcert=/nowhere/hunter.pem",
+            "postgres://crm:hunter2@localhost/crm?unheard=of",
+        ] {
+            let error = Connector::parse(address).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let connector = Connector::parse("postgres://crm:hunter2@localhost/crm").unwrap();
+        assert!(!format!("{connector:?}").contains("hunter2"));
+    }
+}

@@ -1,0 +1,97 @@
+//! The schema's migrations: embedded, applied under a lock, or only looked at.
+
+use diesel::{
+    QueryResult,
+    migration::{Migration, MigrationSource, MigrationVersion},
+    pg::Pg,
+    sql_types::{Bool, Untyped},
+};
+use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
+use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
+use thiserror::Error;
+
+use super::{connect::Connector, statement::Statement};
+
+const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
+
+/// The key of the advisory lock that keeps two instances from migrating at once; any constant of this service's own.
+const LOCK: i64 = 0x726F_7961_6C67_6C6F;
+
+/// Why migrating failed. Shown to whoever runs it: these messages may name tables.
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// No connection.
+    #[error("cannot connect to the database: {0}")]
+    Connect(#[from] diesel::ConnectionError),
+    /// A statement failed.
+    #[error("the database refused: {0}")]
+    Query(#[from] diesel::result::Error),
+    /// A migration failed; those before it stay applied, it and those after it are not.
+    #[error("a migration failed: {0}")]
+    Migration(Box<dyn std::error::Error + Send + Sync>),
+}
+
+type Migrations = Vec<Box<dyn Migration<Pg>>>;
+
+fn embedded() -> Result<Migrations, MigrateError> {
+    let mut migrations: Migrations = MIGRATIONS.migrations().map_err(MigrateError::Migration)?;
+    migrations.sort_by(|a, b| a.name().version().cmp(&b.name().version()));
+    Ok(migrations)
+}
+
+fn names(migrations: &Migrations) -> Vec<String> {
+    migrations
+        .iter()
+        .map(|migration| migration.name().to_string())
+        .collect()
+}
+
+/// Applies what is pending, each migration in a transaction, and answers the names of what it applied. A second
+/// instance that starts meanwhile waits and then finds nothing to do. Needs a multi-threaded tokio runtime.
+pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError> {
+    let mut connection = connector.connect_plainly().await?;
+    // Waits as long as the other instance needs; the lock ends with the connection, whatever happens to this process.
+    connection
+        .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
+        .await?;
+    Statement::<Untyped>::new("SELECT pg_advisory_lock(")
+        .bigint(LOCK)
+        .sql(")")
+        .execute(&mut connection)
+        .await?;
+    let mut harness = AsyncMigrationHarness::new(connection);
+    let mut applied = Vec::new();
+    for migration in pending_in(&harness.applied_migrations().map_err(MigrateError::Migration)?)? {
+        harness
+            .run_migration(&migration)
+            .map_err(MigrateError::Migration)?;
+        applied.push(migration.name().to_string());
+    }
+    Ok(applied)
+}
+
+/// The names of the migrations that are not applied yet. Changes nothing. Needs a multi-threaded tokio runtime.
+pub async fn pending(connector: &Connector) -> Result<Vec<String>, MigrateError> {
+    let mut connection = connector.connect_plainly().await?;
+    let applied = if has_bookkeeping(&mut connection).await? {
+        AsyncMigrationHarness::new(connection)
+            .applied_migrations()
+            .map_err(MigrateError::Migration)?
+    } else {
+        Vec::new()
+    };
+    pending_in(&applied).map(|migrations| names(&migrations))
+}
+
+/// Whether diesel's own table is there. Asking diesel would make it.
+async fn has_bookkeeping(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
+    Statement::<Bool>::new("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL")
+        .get_result(connection)
+        .await
+}
+
+fn pending_in(applied: &[MigrationVersion<'_>]) -> Result<Migrations, MigrateError> {
+    let mut migrations = embedded()?;
+    migrations.retain(|migration| !applied.contains(&migration.name().version()));
+    Ok(migrations)
+}

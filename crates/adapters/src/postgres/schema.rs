@@ -1,0 +1,70 @@
+//! The platform's tables as diesel sees them: the columns this service uses, no more. The whole tables are in
+//! `migrations/`.
+
+diesel::table! {
+    session (id) {
+        id -> Text,
+        user_id -> Text,
+        token -> Text,
+        expires_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    user (id) {
+        id -> Text,
+        role -> Nullable<Text>,
+        banned -> Nullable<Bool>,
+        ban_expires -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    customer_profile (id) {
+        id -> Text,
+        user_id -> Text,
+        noshow_count -> Integer,
+        booking_requires_approval -> Bool,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    customer_tag (id) {
+        id -> Text,
+        name -> Text,
+        slug -> Text,
+        color -> Nullable<Text>,
+        description -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    customer_tag_assignment (customer_id, tag_id) {
+        customer_id -> Text,
+        tag_id -> Text,
+        assigned_by -> Text,
+        assigned_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    booking (id) {
+        id -> Text,
+        customer_id -> Text,
+    }
+}
+
+diesel::table! {
+    customer_note (id) {
+        id -> Text,
+        customer_id -> Text,
+        author_id -> Text,
+        booking_id -> Nullable<Text>,
+        content -> Text,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(session, user);

@@ -1,0 +1,157 @@
+//! Tags and their assignments.
+
+use async_trait::async_trait;
+use crm_domain::{
+    ids::{TagId, UserId},
+    store::StoreError,
+    tag::{
+        Assignment, Tag,
+        ports::{TagReads, TagWrites},
+    },
+};
+use diesel::{
+    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
+    dsl::exists,
+    select,
+    sql_types::{Nullable, Text, Timestamptz},
+};
+use diesel_async::RunQueryDsl as _;
+use time::OffsetDateTime;
+
+use super::{
+    Postgres,
+    error::store_error,
+    schema::{customer_tag, customer_tag_assignment},
+    statement::{Statement, by_name},
+    tx::PgTx,
+};
+
+type TagSql = (Text, Text, Text, Nullable<Text>, Nullable<Text>, Timestamptz);
+
+#[derive(diesel::Queryable)]
+struct TagRow {
+    id: String,
+    name: String,
+    slug: String,
+    color: Option<String>,
+    description: Option<String>,
+    created_at: OffsetDateTime,
+}
+
+impl From<TagRow> for Tag {
+    fn from(row: TagRow) -> Self {
+        let TagRow {
+            id,
+            name,
+            slug,
+            color,
+            description,
+            created_at,
+        } = row;
+        Self {
+            id: TagId::from_stored(id),
+            name,
+            slug,
+            color,
+            description,
+            created_at,
+        }
+    }
+}
+
+#[async_trait]
+impl TagReads for Postgres {
+    async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
+        let rows: Vec<TagRow> = Statement::<TagSql>::new(concat!(
+            "SELECT t.id, t.name, t.slug, t.color, t.description, t.created_at FROM customer_tag t ORDER BY ",
+            by_name!("t")
+        ))
+        .load(&mut self.pool.connection().await?)
+        .await
+        .map_err(store_error)?;
+        Ok(rows.into_iter().map(Tag::from).collect())
+    }
+}
+
+#[async_trait]
+impl TagWrites for PgTx {
+    async fn insert_tag(&mut self, tag: &Tag) -> Result<bool, StoreError> {
+        let Tag {
+            id,
+            name,
+            slug,
+            color,
+            description,
+            created_at,
+        } = tag;
+        let statement = diesel::insert_into(customer_tag::table)
+            .values((
+                customer_tag::id.eq(id.as_str()),
+                customer_tag::name.eq(name),
+                customer_tag::slug.eq(slug),
+                customer_tag::color.eq(color.as_deref()),
+                customer_tag::description.eq(description.as_deref()),
+                customer_tag::created_at.eq(created_at),
+            ))
+            .on_conflict(customer_tag::slug)
+            .do_nothing();
+        let inserted = self
+            .run(async |connection| statement.execute(connection).await)
+            .await?;
+        Ok(inserted == 1)
+    }
+
+    async fn tag_exists(&mut self, id: &TagId) -> Result<bool, StoreError> {
+        let statement = select(exists(customer_tag::table.find(id.as_str())));
+        self.run(async |connection| statement.get_result(connection).await)
+            .await
+    }
+
+    async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError> {
+        let Assignment {
+            customer,
+            tag,
+            assigned_by,
+            assigned_at,
+        } = assignment;
+        let statement = diesel::insert_into(customer_tag_assignment::table)
+            .values((
+                customer_tag_assignment::customer_id.eq(customer.as_str()),
+                customer_tag_assignment::tag_id.eq(tag.as_str()),
+                customer_tag_assignment::assigned_by.eq(assigned_by.as_str()),
+                customer_tag_assignment::assigned_at.eq(assigned_at),
+            ))
+            .on_conflict((
+                customer_tag_assignment::customer_id,
+                customer_tag_assignment::tag_id,
+            ))
+            .do_nothing();
+        let inserted = self
+            .run(async |connection| statement.execute(connection).await)
+            .await?;
+        Ok(inserted == 1)
+    }
+
+    async fn delete_assignment(
+        &mut self,
+        customer: &UserId,
+        tag: &TagId,
+    ) -> Result<Option<Assignment>, StoreError> {
+        let statement = diesel::delete(
+            customer_tag_assignment::table.find((customer.as_str(), tag.as_str())),
+        )
+        .returning((
+            customer_tag_assignment::assigned_by,
+            customer_tag_assignment::assigned_at,
+        ));
+        let removed: Option<(String, OffsetDateTime)> = self
+            .run(async |connection| statement.get_result(connection).await.optional())
+            .await?;
+        Ok(removed.map(|(assigned_by, assigned_at)| Assignment {
+            customer: customer.clone(),
+            tag: tag.clone(),
+            assigned_by: UserId::from_stored(assigned_by),
+            assigned_at,
+        }))
+    }
+}

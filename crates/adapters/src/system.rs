@@ -1,0 +1,50 @@
+//! The machine's clock and random ids.
+
+use crm_domain::{clock::Clock, ids::Ids};
+use time::OffsetDateTime;
+use ulid::Ulid;
+
+/// The machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> OffsetDateTime {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that reads the real clock"
+        )]
+        let now = OffsetDateTime::now_utc();
+        now.truncate_to_microsecond()
+    }
+}
+
+/// ULIDs from the machine's clock and random numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct RandomIds;
+
+impl Ids for RandomIds {
+    fn ulid(&self) -> Ulid {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that makes real ids"
+        )]
+        Ulid::generate()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn now_is_what_postgresql_can_keep() {
+        assert_eq!(SystemClock.now().nanosecond() % 1000, 0);
+        assert!(SystemClock.now().offset().is_utc());
+    }
+
+    #[test]
+    fn ids_differ() {
+        assert_ne!(RandomIds.ulid(), RandomIds.ulid());
+    }
+}

@@ -1,0 +1,195 @@
+//! Endpoints: a method, the least role, a handler, and the checks that every request passes before its input is read.
+//!
+//! The order is the contract's ("Envelope"): unknown path, wrong method, cross-site write, session, role; only then
+//! does the handler's input get read.
+
+use std::{panic::AssertUnwindSafe, rc::Rc};
+
+use actix_web::{
+    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Resource, Responder, Route,
+    body::{BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    http::{
+        Method,
+        header::{ALLOW, COOKIE, HeaderMap},
+    },
+    middleware::{Next, from_fn},
+    web,
+};
+use crm_domain::role::{Actor, Role};
+use futures_util::{FutureExt as _, future::Ready};
+
+use super::{HttpSettings, error::ApiError};
+use crate::wire::Services;
+
+/// Methods and the route that answers them.
+pub(super) struct Endpoint {
+    methods: &'static [Method],
+    route: Route,
+}
+
+fn endpoint<F, Args>(methods: &'static [Method], least_role: Role, handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let route = Route::new()
+        .guard(actix_web::guard::fn_guard(move |context| {
+            methods.contains(&context.head().method)
+        }))
+        .to(handler)
+        .wrap(from_fn(move |request, next| admit(least_role, request, next)));
+    Endpoint { methods, route }
+}
+
+macro_rules! endpoint_of {
+    ($(#[$doc:meta])* $name:ident, $methods:expr) => {
+        $(#[$doc])*
+        pub(super) fn $name<F, Args>(least_role: Role, handler: F) -> Endpoint
+        where
+            F: Handler<Args>,
+            Args: FromRequest + 'static,
+            F::Output: Responder + 'static,
+        {
+            endpoint($methods, least_role, handler)
+        }
+    };
+}
+
+endpoint_of!(
+    /// Answers `GET`, and `HEAD` like it without the body.
+    get,
+    &[Method::GET, Method::HEAD]
+);
+endpoint_of!(
+    /// Answers `POST`.
+    post,
+    &[Method::POST]
+);
+endpoint_of!(
+    /// Answers `PATCH`.
+    patch,
+    &[Method::PATCH]
+);
+endpoint_of!(
+    /// Answers `DELETE`.
+    delete,
+    &[Method::DELETE]
+);
+
+/// A path with its endpoints. `OPTIONS` is answered 204, any other method 405 with `Allow`.
+pub(super) fn resource<const N: usize>(path: &str, endpoints: [Endpoint; N]) -> Resource {
+    let methods = endpoints
+        .iter()
+        .flat_map(|endpoint| endpoint.methods)
+        .chain(&[Method::OPTIONS]);
+    let allow: Rc<str> = methods.map(Method::as_str).collect::<Vec<_>>().join(", ").into();
+
+    let options = allow.clone();
+    let mut resource = web::resource(path).route(web::method(Method::OPTIONS).to(move || {
+        let options = options.clone();
+        async move {
+            HttpResponse::NoContent()
+                .insert_header((ALLOW, &*options))
+                .finish()
+        }
+    }));
+    for Endpoint { methods: _, route } in endpoints {
+        resource = resource.route(route);
+    }
+    resource.default_service(web::to(move || {
+        let mut response = HttpResponse::from_error(ApiError::MethodNotAllowed);
+        if let Ok(allow) = allow.parse() {
+            response.headers_mut().insert(ALLOW, allow);
+        }
+        async move { response }
+    }))
+}
+
+/// Answers whatever no route leads to.
+pub(super) async fn unknown_path() -> Result<HttpResponse, ApiError> {
+    Err(ApiError::unknown_path())
+}
+
+/// Checks a request, then runs its handler within the deadline; turns a panic into a 500.
+async fn admit(
+    least_role: Role,
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    // The route has been found: from here on a second handle on the request is harmless.
+    let http_request = request.request().clone();
+    let outcome = match (
+        request.app_data::<web::Data<Services>>().cloned(),
+        request.app_data::<web::Data<HttpSettings>>().cloned(),
+    ) {
+        (Some(services), Some(settings)) => {
+            let work = async {
+                let actor = check(&services, &settings, least_role, &http_request).await?;
+                http_request.extensions_mut().insert(actor);
+                next.call(request).await.map(ServiceResponse::map_into_boxed_body)
+            };
+            match tokio::time::timeout(settings.request_timeout, AssertUnwindSafe(work).catch_unwind()).await
+            {
+                Ok(Ok(outcome)) => outcome,
+                // The panic hook has logged where.
+                Ok(Err(_)) => Err(ApiError::Internal("the handler panicked".into()).into()),
+                Err(_) => Err(ApiError::Unavailable("the request's deadline passed".into()).into()),
+            }
+        }
+        _ => Err(ApiError::Internal("the application was built without its services".into()).into()),
+    };
+    Ok(outcome.unwrap_or_else(|error| ServiceResponse::from_err(error, http_request)))
+}
+
+async fn check(
+    services: &Services,
+    settings: &HttpSettings,
+    least_role: Role,
+    request: &HttpRequest,
+) -> Result<Actor, ApiError> {
+    if !settings
+        .origins
+        .admit(request.method(), request.uri(), request.headers())
+    {
+        return Err(ApiError::Forbidden);
+    }
+    let actor = services
+        .sessions
+        .find_actor(&cookie_header(request.headers()))
+        .await?
+        .ok_or(ApiError::Unauthenticated)?;
+    if actor.role < least_role {
+        return Err(ApiError::Forbidden);
+    }
+    Ok(actor)
+}
+
+/// The `Cookie` headers as one: HTTP/2 splits them.
+fn cookie_header(headers: &HeaderMap) -> Vec<u8> {
+    headers
+        .get_all(COOKIE)
+        .map(|value| value.as_bytes())
+        .collect::<Vec<_>>()
+        .join(&b"; "[..])
+}
+
+/// Whoever [`admit`] let in.
+pub(super) struct Caller(pub(super) Actor);
+
+impl FromRequest for Caller {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let actor = request.extensions().get::<Actor>().cloned();
+        futures_util::future::ready(actor.map(Self).ok_or(ApiError::Unauthenticated))
+    }
+}
+
+/// The use cases, for handlers.
+pub(super) type Use = web::Data<Services>;
+
+/// A handler's answer.
+pub(super) type Answer = Result<HttpResponse, ApiError>;

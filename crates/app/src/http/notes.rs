@@ -1,0 +1,127 @@
+//! Notes: listing and writing.
+
+use actix_web::http::StatusCode;
+use crm_domain::{
+    ids::{BookingId, UserId},
+    note::{ListedNote, Note, NoteContent},
+    page::{Page, PageNumber, PageRequest, PageSize},
+};
+use garde::Validate;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    endpoint::{Answer, Caller, Use},
+    extract::{BodyOf, PathOf, QueryOf},
+    field::{Field, optional, required},
+    render::{self, Timestamp},
+};
+
+#[derive(Debug, Default, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct ListNotesQuery {
+    #[garde(custom(optional))]
+    page: Field<PageNumber>,
+    #[garde(custom(optional))]
+    page_size: Field<PageSize>,
+}
+
+#[derive(Serialize)]
+struct NotesResponse {
+    notes: Vec<ListedNoteResponse>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedNoteResponse {
+    #[serde(flatten)]
+    note: NoteResponse,
+    author_name: String,
+}
+
+#[derive(Serialize)]
+struct WrittenNoteResponse {
+    note: NoteResponse,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NoteResponse {
+    id: String,
+    customer_id: String,
+    author_id: String,
+    booking_id: Option<String>,
+    content: String,
+    created_at: Timestamp,
+}
+
+impl From<Note> for NoteResponse {
+    fn from(note: Note) -> Self {
+        let Note {
+            id,
+            customer,
+            author,
+            booking,
+            content,
+            created_at,
+        } = note;
+        Self {
+            id: id.to_string(),
+            customer_id: customer.to_string(),
+            author_id: author.to_string(),
+            booking_id: booking.map(|booking| booking.to_string()),
+            content: content.as_str().to_owned(),
+            created_at: Timestamp(created_at),
+        }
+    }
+}
+
+impl From<ListedNote> for ListedNoteResponse {
+    fn from(listed: ListedNote) -> Self {
+        let ListedNote { note, author_name } = listed;
+        Self {
+            note: note.into(),
+            author_name,
+        }
+    }
+}
+
+/// `GET /api/customers/{id}/notes`
+pub(super) async fn list_notes(services: Use, path: PathOf, query: QueryOf<ListNotesQuery>) -> Answer {
+    let customer = path.id("id", UserId::parse)?;
+    let ListNotesQuery { page, page_size } = query.0;
+    let request = PageRequest {
+        number: page.optional().unwrap_or_default(),
+        size: page_size.optional().unwrap_or_default(),
+    };
+    let Page { items, total_count } = services.notes.list(&customer, request).await?;
+    let notes = items.into_iter().map(ListedNoteResponse::from).collect();
+    Ok(render::page(request, total_count, NotesResponse { notes }))
+}
+
+#[derive(Debug, Default, Deserialize, Validate)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct WriteNoteRequest {
+    #[garde(custom(required))]
+    content: Field<NoteContent>,
+    #[garde(custom(optional))]
+    booking_id: Field<BookingId>,
+}
+
+/// `POST /api/customers/{id}/notes`
+pub(super) async fn write_note(
+    services: Use,
+    caller: Caller,
+    path: PathOf,
+    body: BodyOf<WriteNoteRequest>,
+) -> Answer {
+    let customer = path.id("id", UserId::parse)?;
+    let WriteNoteRequest { content, booking_id } = body.0;
+    let note = services
+        .notes
+        .write(&caller.0, customer, content.required()?, booking_id.optional())
+        .await?;
+    Ok(render::success(
+        StatusCode::CREATED,
+        WrittenNoteResponse { note: note.into() },
+    ))
+}

@@ -1,0 +1,39 @@
+//! Logs. One line for each request is written in [`crate::http`]; never personal data.
+
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+/// Starts logging to standard error. `RUST_LOG` narrows or widens it; the default is `info`, and `warn` for the
+/// libraries below.
+pub fn init(format: LogFormat) {
+    let filter = EnvFilter::builder()
+        .try_from_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=warn,tokio_postgres=warn"));
+    let registry = tracing_subscriber::registry().with(filter);
+    match format {
+        LogFormat::Json => registry
+            .with(
+                fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(std::io::stderr),
+            )
+            .init(),
+        LogFormat::Pretty => registry
+            .with(fmt::layer().compact().with_writer(std::io::stderr))
+            .init(),
+    }
+    // The default hook prints the panic's message, which may hold personal data.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a thread panicked");
+    }));
+}

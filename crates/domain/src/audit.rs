@@ -1,0 +1,93 @@
+//! What a change leaves behind: who changed what, from which value to which.
+//!
+//! Source: contract, "Everything", Audit. Exactly one entry for each change, in the same transaction; none when
+//! nothing changed; never a note's text.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use crate::{
+    ids::{AuditId, TagId, UserId},
+    store::StoreError,
+};
+
+/// What was done to the entity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditAction {
+    /// It was made.
+    Create,
+    /// Some of its fields changed.
+    Update,
+    /// It was removed.
+    Delete,
+}
+
+/// What was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditEntity {
+    /// A customer's profile.
+    Profile(UserId),
+    /// A note.
+    Note(crate::ids::NoteId),
+    /// A tag.
+    Tag(TagId),
+    /// A tag on a customer.
+    TagAssignment(UserId, TagId),
+}
+
+/// A value of a changed field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditValue {
+    /// No value.
+    Null,
+    /// A yes or no.
+    Boolean(bool),
+    /// A count.
+    Integer(i32),
+    /// Text.
+    Text(String),
+    /// A moment, in UTC.
+    Timestamp(OffsetDateTime),
+}
+
+impl From<Option<&str>> for AuditValue {
+    fn from(text: Option<&str>) -> Self {
+        text.map_or(Self::Null, |text| Self::Text(text.to_owned()))
+    }
+}
+
+/// Changed fields by their names in the API, in the API's order.
+pub type AuditFields = Vec<(&'static str, AuditValue)>;
+
+/// What changed, before anyone knows who did it and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What was done.
+    pub action: AuditAction,
+    /// To what.
+    pub entity: AuditEntity,
+    /// The fields as they were; `None` on create.
+    pub old_values: Option<AuditFields>,
+    /// The fields as they are; `None` on delete.
+    pub new_values: Option<AuditFields>,
+}
+
+/// One entry of the audit log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditEntry {
+    /// The entry's id.
+    pub id: AuditId,
+    /// Who did it.
+    pub actor: UserId,
+    /// What was done.
+    pub change: Change,
+    /// When.
+    pub created_at: OffsetDateTime,
+}
+
+/// Writing to the audit log, as part of a unit of work.
+#[async_trait]
+pub trait AuditWrites {
+    /// Adds `entry`. A failure undoes the change that it tells of.
+    async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError>;
+}

@@ -1,0 +1,195 @@
+//! The directory: the searchable, sortable list of customers.
+//!
+//! Source: contract, "GET /api/customers".
+
+pub mod ports;
+pub mod usecases;
+
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use crate::{
+    ids::UserId,
+    page::PageRequest,
+    tag::Chip,
+    text::{self, TextError},
+};
+
+/// The most characters a search may have.
+pub const MAX_SEARCH: usize = 120;
+
+/// What to look for in name, phone and e-mail: a case-insensitive substring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchTerm(String);
+
+impl SearchTerm {
+    /// Trims `text`; empty means no filter, more than [`MAX_SEARCH`] characters or a NUL is refused.
+    pub fn parse(text: &str) -> Result<Option<Self>, TextError> {
+        let text = text::parse_up_to(text, MAX_SEARCH)?;
+        Ok((!text.is_empty()).then(|| Self(text.to_owned())))
+    }
+
+    /// The term as typed, trimmed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The slug of the tag to filter by. Opaque: an unknown slug matches nobody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagFilter(String);
+
+impl TagFilter {
+    /// Takes `text` as it stands; empty means no filter, a NUL is refused.
+    pub fn parse(text: &str) -> Result<Option<Self>, TextError> {
+        match text::parse_opaque(text) {
+            Ok(text) => Ok(Some(Self(text.to_owned()))),
+            Err(TextError::Empty) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The slug.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a sort was refused. Shown to people as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("must be one of ltv, visits, last_visit, name, gems, noshows")]
+pub struct UnknownSort;
+
+/// What the directory is sorted by. Ties are broken by the user id, so that paging never repeats or skips anyone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SortKey {
+    /// Spend, highest first.
+    #[default]
+    Ltv,
+    /// Visits, most first.
+    Visits,
+    /// Last visit, latest first; the never-visited last.
+    LastVisit,
+    /// Name, A to Z ignoring case.
+    Name,
+    /// Gems, most first; those without an account last.
+    Gems,
+    /// No-shows, most first.
+    NoShows,
+}
+
+impl SortKey {
+    /// Every sort.
+    pub const ALL: [Self; 6] = [
+        Self::Ltv,
+        Self::Visits,
+        Self::LastVisit,
+        Self::Name,
+        Self::Gems,
+        Self::NoShows,
+    ];
+
+    /// The sort's name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ltv => "ltv",
+            Self::Visits => "visits",
+            Self::LastVisit => "last_visit",
+            Self::Name => "name",
+            Self::Gems => "gems",
+            Self::NoShows => "noshows",
+        }
+    }
+
+    /// The sort of that name; case-sensitive, empty is refused.
+    pub fn parse(text: &str) -> Result<Self, UnknownSort> {
+        Self::ALL
+            .into_iter()
+            .find(|sort| sort.as_str() == text)
+            .ok_or(UnknownSort)
+    }
+}
+
+/// Which part of the directory is wanted, in which order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DirectoryQuery {
+    /// Only customers whose name, phone or e-mail holds this.
+    pub search: Option<SearchTerm>,
+    /// Only customers with this tag.
+    pub tag: Option<TagFilter>,
+    /// The order.
+    pub sort: SortKey,
+    /// The page.
+    pub page: PageRequest,
+}
+
+/// One line of the directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomerSummary {
+    /// The customer.
+    pub id: UserId,
+    /// The user's name.
+    pub name: String,
+    /// The user's e-mail address.
+    pub email: String,
+    /// The profile's phone number, as typed.
+    pub phone: Option<String>,
+    /// Completed visits.
+    pub total_visits: i32,
+    /// Spend in paise.
+    pub total_spent_paise: i32,
+    /// No-shows.
+    pub noshow_count: i32,
+    /// First visit, UTC.
+    pub first_visit_at: Option<OffsetDateTime>,
+    /// Last visit, UTC.
+    pub last_visit_at: Option<OffsetDateTime>,
+    /// The loyalty balance; `None` without a loyalty account.
+    pub gems_balance: Option<i32>,
+    /// When the user was made, UTC.
+    pub created_at: OffsetDateTime,
+    /// The customer's tags, by name.
+    pub tags: Vec<Chip>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sorts_parse_from_their_names_alone() {
+        for sort in SortKey::ALL {
+            assert_eq!(SortKey::parse(sort.as_str()), Ok(sort));
+        }
+        for text in ["", "LTV", " ltv", "spend", "ltv\0"] {
+            assert_eq!(SortKey::parse(text), Err(UnknownSort), "{text:?}");
+        }
+        let message = UnknownSort.to_string();
+        assert!(
+            SortKey::ALL.iter().all(|sort| message.contains(sort.as_str())),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn an_empty_search_is_no_filter() {
+        assert_eq!(SearchTerm::parse(" \t"), Ok(None));
+        assert_eq!(SearchTerm::parse(" 50% ").unwrap().unwrap().as_str(), "50%");
+        assert_eq!(
+            SearchTerm::parse(&"x".repeat(121)),
+            Err(TextError::TooLong { max: 120 })
+        );
+        assert!(SearchTerm::parse(&format!(" {} ", "é".repeat(120))).is_ok());
+        assert_eq!(SearchTerm::parse("a\0"), Err(TextError::Nul));
+    }
+
+    #[test]
+    fn a_tag_filter_is_opaque() {
+        assert_eq!(TagFilter::parse(""), Ok(None));
+        assert_eq!(TagFilter::parse(" ").unwrap().unwrap().as_str(), " ");
+        assert_eq!(TagFilter::parse("\0"), Err(TextError::Nul));
+    }
+}

@@ -1,0 +1,19 @@
+//! What the front desk does with the directory.
+
+use std::sync::Arc;
+
+use super::{CustomerSummary, DirectoryQuery, ports::DirectoryReads};
+use crate::{page::Page, store::StoreError};
+
+/// The directory's use case.
+pub struct Directory {
+    /// Reading the directory.
+    pub reads: Arc<dyn DirectoryReads>,
+}
+
+impl Directory {
+    /// The page that `query` asks for.
+    pub async fn list(&self, query: &DirectoryQuery) -> Result<Page<CustomerSummary>, StoreError> {
+        self.reads.list_customers(query).await
+    }
+}

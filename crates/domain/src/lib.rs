@@ -1,0 +1,34 @@
+//! The customer, tag and note rules of the salon group, and the ports through which they reach the world.
+//!
+//! # What lives here
+//!
+//! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`]. Beside each noun's types stand its
+//! `ports` (traits an adapter implements) and its `usecases` (plain structs that hold ports as `Arc<dyn …>`).
+//! [`store`] is the unit of work that every write goes through, [`audit`] what such a write leaves behind.
+//!
+//! # How to add a rule
+//!
+//! * What a value *is* (length, form): a type with a `parse` that is the only way to make one ([`tag::TagName`]).
+//! * What may happen *now*: a synchronous method on the type whose state decides
+//!   ([`customer::Profile::change_gates`]), tested by a table, without mocks.
+//! * The order of steps: a use case, tested against mocked ports (feature `testing`).
+//!
+//! # What this crate must never know
+//!
+//! HTTP, JSON, SQL, configuration, logging, the real clock. A domain type cannot be serialised or queried, on
+//! purpose: the shape of an answer belongs to the app, the shape of a row to the adapters.
+
+pub mod audit;
+pub mod clock;
+pub mod customer;
+pub mod directory;
+pub mod ids;
+pub mod note;
+pub mod page;
+pub mod role;
+pub mod session;
+pub mod store;
+pub mod tag;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod text;

@@ -1,0 +1,227 @@
+//! What the front desk does with notes.
+
+use std::sync::Arc;
+
+use super::{ListedNote, Note, NoteContent, NoteError, ports::NoteReads};
+use crate::{
+    audit::AuditEntry,
+    clock::Clock,
+    ids::{BookingId, Ids, UserId},
+    page::{Page, PageRequest},
+    role::Actor,
+    store::{Reference, Store, StoreError, Tx, conclude},
+};
+
+/// The notes' use cases.
+pub struct Notes {
+    /// Units of work.
+    pub store: Arc<dyn Store>,
+    /// Reading notes.
+    pub reads: Arc<dyn NoteReads>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+impl Notes {
+    /// A page of the customer's notes, newest first.
+    pub async fn list(&self, customer: &UserId, page: PageRequest) -> Result<Page<ListedNote>, NoteError> {
+        self.reads
+            .list_notes(customer, page)
+            .await?
+            .ok_or(NoteError::CustomerNotFound)
+    }
+
+    /// Writes a note; its author is the actor.
+    pub async fn write(
+        &self,
+        actor: &Actor,
+        customer: UserId,
+        content: NoteContent,
+        booking: Option<BookingId>,
+    ) -> Result<Note, NoteError> {
+        let note = Note {
+            id: self.ids.note(),
+            customer,
+            author: actor.id.clone(),
+            booking,
+            content,
+            created_at: self.clock.now(),
+        };
+        let mut tx = self.store.begin().await?;
+        let outcome = self.write_in(&mut *tx, actor, note).await;
+        conclude(tx, outcome).await
+    }
+
+    async fn write_in(&self, tx: &mut dyn Tx, actor: &Actor, note: Note) -> Result<Note, NoteError> {
+        if !tx.customer_exists(&note.customer).await? {
+            return Err(NoteError::CustomerNotFound);
+        }
+        if let Some(booking) = &note.booking
+            && !tx.booking_is_of_customer(booking, &note.customer).await?
+        {
+            return Err(NoteError::BookingNotOfCustomer);
+        }
+        // Both were there a moment ago; either may be gone by now.
+        tx.insert_note(&note).await.map_err(|error| match error {
+            StoreError::Missing(Reference::Customer) => NoteError::CustomerNotFound,
+            StoreError::Missing(Reference::Booking) => NoteError::BookingNotOfCustomer,
+            other => NoteError::Store(other),
+        })?;
+        let entry = AuditEntry {
+            id: self.ids.audit(),
+            actor: actor.id.clone(),
+            change: note.creation(),
+            created_at: note.created_at,
+        };
+        tx.insert_audit_entry(&entry).await?;
+        Ok(note)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        note::ports::MockNoteReads,
+        role::Role,
+        testing::{
+            MockTx, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable,
+        },
+    };
+
+    fn notes(store: Arc<dyn Store>, reads: MockNoteReads) -> Notes {
+        Notes {
+            store,
+            reads: Arc::new(reads),
+            clock: clock(),
+            ids: Arc::new(SequentialIds::default()),
+        }
+    }
+
+    async fn write(tx: MockTx, booking: Option<&str>) -> Result<Note, NoteError> {
+        notes(store_of(tx), MockNoteReads::new())
+            .write(
+                &actor("usr_desk", Role::Receptionist),
+                UserId::parse("usr_1").unwrap(),
+                NoteContent::parse("patch test first").unwrap(),
+                booking.map(|id| BookingId::parse(id).unwrap()),
+            )
+            .await
+    }
+
+    /// A unit of work that sees the customer and the booking and ends in a roll-back.
+    fn refusing_tx() -> MockTx {
+        let mut tx = MockTx::new();
+        tx.expect_customer_exists().returning(|_| Ok(true));
+        tx.expect_booking_is_of_customer().returning(|_, _| Ok(true));
+        tx.expect_rollback().times(1).returning(|| Ok(()));
+        tx
+    }
+
+    #[tokio::test]
+    async fn a_note_is_inserted_audited_and_committed() {
+        let mut tx = MockTx::new();
+        tx.expect_customer_exists().returning(|_| Ok(true));
+        tx.expect_booking_is_of_customer()
+            .times(1)
+            .returning(|_, _| Ok(true));
+        tx.expect_insert_note()
+            .times(1)
+            .withf(|note| note.author.as_str() == "usr_desk" && note.created_at == NOW)
+            .returning(|_| Ok(()));
+        tx.expect_insert_audit_entry()
+            .times(1)
+            .withf(|entry| !format!("{entry:?}").contains("patch test"))
+            .returning(|_| Ok(()));
+        tx.expect_commit().times(1).returning(|| Ok(()));
+
+        let note = write(tx, Some("bkg_1")).await.unwrap();
+        assert!(note.id.as_str().starts_with("note_"));
+        assert_eq!(note.content.as_str(), "patch test first");
+    }
+
+    #[tokio::test]
+    async fn without_a_booking_none_is_looked_for() {
+        let mut tx = MockTx::new();
+        tx.expect_customer_exists().returning(|_| Ok(true));
+        tx.expect_insert_note().returning(|_| Ok(()));
+        tx.expect_insert_audit_entry().returning(|_| Ok(()));
+        tx.expect_commit().times(1).returning(|| Ok(()));
+        assert_eq!(write(tx, None).await.unwrap().booking, None);
+    }
+
+    #[tokio::test]
+    async fn an_unknown_customer_is_refused_before_the_booking() {
+        let mut tx = MockTx::new();
+        tx.expect_customer_exists().returning(|_| Ok(false));
+        tx.expect_rollback().times(1).returning(|| Ok(()));
+        let answer = write(tx, Some("bkg_of_another")).await;
+        assert!(matches!(answer, Err(NoteError::CustomerNotFound)), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_booking_of_another_customer_is_refused() {
+        let mut tx = MockTx::new();
+        tx.expect_customer_exists().returning(|_| Ok(true));
+        tx.expect_booking_is_of_customer().returning(|_, _| Ok(false));
+        tx.expect_rollback().times(1).returning(|| Ok(()));
+        let answer = write(tx, Some("bkg_of_another")).await;
+        assert!(
+            matches!(answer, Err(NoteError::BookingNotOfCustomer)),
+            "{answer:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_went_away_meanwhile_is_told_apart() {
+        let mut tx = refusing_tx();
+        tx.expect_insert_note()
+            .returning(|_| Err(StoreError::Missing(Reference::Customer)));
+        assert!(matches!(write(tx, None).await, Err(NoteError::CustomerNotFound)));
+
+        let mut tx = refusing_tx();
+        tx.expect_insert_note()
+            .returning(|_| Err(StoreError::Missing(Reference::Booking)));
+        assert!(matches!(
+            write(tx, Some("bkg_1")).await,
+            Err(NoteError::BookingNotOfCustomer)
+        ));
+
+        let mut tx = refusing_tx();
+        tx.expect_insert_note()
+            .returning(|_| Err(StoreError::Missing(Reference::Actor)));
+        let answer = write(tx, None).await;
+        assert!(
+            matches!(
+                answer,
+                Err(NoteError::Store(StoreError::Missing(Reference::Actor)))
+            ),
+            "{answer:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failing_audit_undoes_the_note() {
+        let mut tx = refusing_tx();
+        tx.expect_insert_note().returning(|_| Ok(()));
+        tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
+        let answer = write(tx, None).await;
+        assert!(
+            matches!(answer, Err(NoteError::Store(StoreError::Unavailable(_)))),
+            "{answer:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn notes_of_an_unknown_customer_are_not_found() {
+        let mut reads = MockNoteReads::new();
+        reads.expect_list_notes().returning(|_, _| Ok(None));
+        let notes = notes(store_that_must_not_begin(), reads);
+        let answer = notes
+            .list(&UserId::parse("usr_1").unwrap(), PageRequest::default())
+            .await;
+        assert!(matches!(answer, Err(NoteError::CustomerNotFound)), "{answer:?}");
+    }
+}

@@ -1,0 +1,335 @@
+//! Tags: their names, colours and slugs; assigning them to customers.
+//!
+//! Source: contract, "GET /api/tags", "POST /api/tags" and "…/{id}/tags".
+
+pub mod ports;
+pub mod usecases;
+
+use thiserror::Error;
+use time::OffsetDateTime;
+
+use crate::{
+    audit::{AuditAction, AuditEntity, AuditFields, AuditValue, Change},
+    ids::{TagId, UserId},
+    store::StoreError,
+    text::{self, TextError},
+};
+
+/// The most characters a tag's name may have.
+pub const MAX_NAME: usize = 40;
+
+/// Why a tag's use case was refused.
+#[derive(Debug, Error)]
+pub enum TagError {
+    /// No tag with that id.
+    #[error("no such tag")]
+    NotFound,
+    /// No user with that id has a customer profile.
+    #[error("no such customer")]
+    CustomerNotFound,
+    /// A tag with that slug exists.
+    #[error("the slug is taken")]
+    SlugTaken,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A tag's name: trimmed, 1 to [`MAX_NAME`] characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagName(String);
+
+impl TagName {
+    /// Trims `text`; empty, too long or with a NUL is refused.
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        text::parse_filled(text, MAX_NAME).map(|text| Self(text.to_owned()))
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name in lower case with each run of white space replaced by one hyphen.
+    #[must_use]
+    pub fn slug(&self) -> TagSlug {
+        let lower = self.0.to_lowercase();
+        let words: Vec<&str> = lower
+            .split(text::is_white_space)
+            .filter(|word| !word.is_empty())
+            .collect();
+        TagSlug(words.join("-"))
+    }
+}
+
+/// What identifies a tag in addresses; unique among tags. Made from a name by [`TagName::slug`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagSlug(String);
+
+impl TagSlug {
+    /// The slug.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why a colour was refused. Shown to people as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("must be a colour such as #1A2b3C: a hash and six hexadecimal digits")]
+pub struct TagColorError;
+
+/// A tag's colour: `#` and six hexadecimal digits, kept as given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagColor(String);
+
+impl TagColor {
+    /// Accepts `^#[0-9a-fA-F]{6}$`, nothing around it.
+    pub fn parse(text: &str) -> Result<Self, TagColorError> {
+        match text.strip_prefix('#') {
+            Some(digits) if digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(TagColorError),
+        }
+    }
+
+    /// The colour as given.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A tag as it is shown on a customer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chip {
+    /// The tag's slug.
+    pub slug: String,
+    /// The tag's name.
+    pub name: String,
+    /// The tag's colour.
+    pub color: Option<String>,
+}
+
+/// A whole `customer_tag` row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag {
+    /// The tag.
+    pub id: TagId,
+    /// Its name.
+    pub name: String,
+    /// Its slug, unique.
+    pub slug: String,
+    /// Its colour.
+    pub color: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// When it was made, UTC.
+    pub created_at: OffsetDateTime,
+}
+
+impl Tag {
+    /// A new tag, with the slug its name gives.
+    #[must_use]
+    pub fn new(id: TagId, name: &TagName, color: Option<&TagColor>, created_at: OffsetDateTime) -> Self {
+        Self {
+            id,
+            name: name.as_str().to_owned(),
+            slug: name.slug().as_str().to_owned(),
+            color: color.map(|color| color.as_str().to_owned()),
+            description: None,
+            created_at,
+        }
+    }
+
+    /// What the making of this tag leaves in the audit log.
+    #[must_use]
+    pub fn creation(&self) -> Change {
+        let Self {
+            id,
+            name,
+            slug,
+            color,
+            description,
+            created_at,
+        } = self;
+        Change {
+            action: AuditAction::Create,
+            entity: AuditEntity::Tag(id.clone()),
+            old_values: None,
+            new_values: Some(vec![
+                ("id", AuditValue::Text(id.to_string())),
+                ("name", AuditValue::Text(name.clone())),
+                ("slug", AuditValue::Text(slug.clone())),
+                ("color", color.as_deref().into()),
+                ("description", description.as_deref().into()),
+                ("createdAt", AuditValue::Timestamp(*created_at)),
+            ]),
+        }
+    }
+}
+
+/// A tag on a customer: a whole `customer_tag_assignment` row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    /// The customer.
+    pub customer: UserId,
+    /// The tag.
+    pub tag: TagId,
+    /// Who assigned it first.
+    pub assigned_by: UserId,
+    /// When, UTC.
+    pub assigned_at: OffsetDateTime,
+}
+
+impl Assignment {
+    /// What making this assignment leaves in the audit log.
+    #[must_use]
+    pub fn creation(&self) -> Change {
+        Change {
+            action: AuditAction::Create,
+            entity: self.audit_entity(),
+            old_values: None,
+            new_values: Some(self.audit_fields()),
+        }
+    }
+
+    /// What removing this assignment leaves in the audit log.
+    #[must_use]
+    pub fn deletion(&self) -> Change {
+        Change {
+            action: AuditAction::Delete,
+            entity: self.audit_entity(),
+            old_values: Some(self.audit_fields()),
+            new_values: None,
+        }
+    }
+
+    fn audit_entity(&self) -> AuditEntity {
+        AuditEntity::TagAssignment(self.customer.clone(), self.tag.clone())
+    }
+
+    fn audit_fields(&self) -> AuditFields {
+        let Self {
+            customer,
+            tag,
+            assigned_by,
+            assigned_at,
+        } = self;
+        vec![
+            ("customerId", AuditValue::Text(customer.to_string())),
+            ("tagId", AuditValue::Text(tag.to_string())),
+            ("assignedBy", AuditValue::Text(assigned_by.to_string())),
+            ("assignedAt", AuditValue::Timestamp(*assigned_at)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn slugs_are_made_as_the_contract_says() {
+        let table = [
+            ("VIP", "vip"),
+            ("  At Risk ", "at-risk"),
+            ("Sensitive \t\u{A0} skin", "sensitive-skin"),
+            ("a - b", "a---b"),
+            ("-", "-"),
+            ("ÉLITE Çelik", "élite-çelik"),
+            ("ΝΙΚΟΣ ΣΑ", "νικος-σα"),
+            ("İ", "i\u{307}"),
+            ("50% OFF!", "50%-off!"),
+            ("वी आई पी", "वी-आई-पी"),
+            ("a\u{85}b", "a\u{85}b"),
+        ];
+        for (name, slug) in table {
+            assert_eq!(TagName::parse(name).unwrap().slug().as_str(), slug, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn names_have_bounds() {
+        assert_eq!(
+            TagName::parse(&format!(" {} ", "é".repeat(40))).unwrap().as_str(),
+            "é".repeat(40)
+        );
+        assert_eq!(
+            TagName::parse(&"x".repeat(41)),
+            Err(TextError::TooLong { max: 40 })
+        );
+        assert_eq!(TagName::parse(" \u{FEFF}"), Err(TextError::Empty));
+        assert_eq!(TagName::parse("a\0"), Err(TextError::Nul));
+    }
+
+    #[test]
+    fn colours_are_six_digits_kept_as_given() {
+        for color in ["#000000", "#aBcDeF", "#FFFFFF"] {
+            assert_eq!(TagColor::parse(color).unwrap().as_str(), color);
+        }
+        for color in [
+            "",
+            "#",
+            "#fff",
+            "fffffff",
+            "#gggggg",
+            "#1234567",
+            " #123456",
+            "#123456\n",
+            "#é2345",
+            "#12345\0",
+        ] {
+            assert_eq!(TagColor::parse(color), Err(TagColorError), "{color:?}");
+        }
+    }
+
+    #[test]
+    fn the_audit_of_an_assignment_tells_the_same_fields_on_create_and_delete() {
+        let assignment = Assignment {
+            customer: UserId::parse("usr_1").unwrap(),
+            tag: TagId::parse("tag_1").unwrap(),
+            assigned_by: UserId::parse("usr_desk").unwrap(),
+            assigned_at: datetime!(2026-11-23 10:00 UTC),
+        };
+        assert_eq!(assignment.creation().new_values, assignment.deletion().old_values);
+        assert_eq!(assignment.creation().old_values, None);
+        assert_eq!(assignment.deletion().new_values, None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_slug_is_its_own_slug(text in "\\PC{1,40}") {
+            if let Ok(name) = TagName::parse(&text) {
+                let slug = name.slug();
+                // Lower-casing may lengthen a name past the bound; the rule itself is what is idempotent.
+                let again = TagName(slug.as_str().to_owned()).slug();
+                prop_assert_eq!(again, slug);
+            }
+        }
+
+        #[test]
+        fn a_slug_has_neither_white_space_nor_upper_case(text in "[ -~\u{A0}-\u{24F}]{1,40}") {
+            if let Ok(name) = TagName::parse(&text) {
+                let slug = name.slug();
+                prop_assert!(!slug.as_str().is_empty());
+                prop_assert!(!slug.as_str().contains(text::is_white_space));
+                prop_assert_eq!(slug.as_str().to_lowercase(), slug.as_str());
+            }
+        }
+
+        #[test]
+        fn parsing_a_parsed_name_or_colour_gives_it_back(text in "\\PC{0,50}", color in "#[0-9a-fA-F]{6}") {
+            if let Ok(name) = TagName::parse(&text) {
+                prop_assert_eq!(TagName::parse(name.as_str()), Ok(name));
+            }
+            let color = TagColor::parse(&color).unwrap();
+            prop_assert_eq!(TagColor::parse(color.as_str()), Ok(color));
+        }
+    }
+}

@@ -1,0 +1,54 @@
+# Needs just 1.54 or newer, for [continue].
+
+# Arguments reach the scripts word by word, spaces and all.
+set positional-arguments
+
+# List the recipes
+[private]
+default:
+    @{{ just_executable() }} --list --unsorted
+
+# Start the service with demo data on a private PostgreSQL (or on DATABASE_URL); Ctrl-C stops both
+[continue]
+run:
+    @exec .just/run
+
+# Run all tests on a private PostgreSQL; arguments go to cargo test
+test *args:
+    @exec .just/test "$@"
+
+# Check format, lints and documentation; warnings are errors
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+# Format the code
+fmt:
+    cargo fmt --all
+
+# Open psql on the database of `just run`, while that runs; arguments go to psql
+db *args:
+    @exec .just/cluster psql run "$@"
+
+# Delete the database of `just run`
+reset:
+    @exec .just/cluster reset run
+
+# Create an empty migration
+migration name:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if [[ ! $1 =~ ^[a-z][a-z0-9_]*$ ]]; then
+        echo "a migration's name consists of lower-case letters, digits and _" >&2
+        exit 1
+    fi
+    folder=migrations/$(date -u +%Y-%m-%d-%H%M%S)_$1
+    mkdir -p "$folder"
+    echo "-- What changes." >"$folder/up.sql"
+    echo "-- Undoes up.sql." >"$folder/down.sql"
+    echo "$folder"
+
+# Open the documentation of the code
+doc:
+    cargo doc --workspace --no-deps --document-private-items --open
