@@ -1,4 +1,3 @@
-# Needs just 1.54 or newer, for [continue].
 
 # Arguments reach the scripts word by word, spaces and all.
 set positional-arguments
@@ -9,7 +8,6 @@ default:
     @{{ just_executable() }} --list --unsorted
 
 # Start the service with demo data on a private PostgreSQL (or on DATABASE_URL); Ctrl-C stops both
-[continue]
 run:
     @exec .just/run
 

@@ -6,3 +6,5 @@
 pub mod better_auth;
 pub mod postgres;
 pub mod system;
+#[cfg(feature = "testing")]
+pub mod testing;

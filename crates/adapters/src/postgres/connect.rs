@@ -169,7 +169,7 @@ fn verified_tls(root_certificate: Option<&str>) -> Result<ClientConfig, AddressE
     let Some(path) = root_certificate else {
         return tls_builder()
             .with_platform_verifier()
-            .map(|builder| builder.with_no_client_auth())
+            .map(rustls::ConfigBuilder::<ClientConfig, _>::with_no_client_auth)
             .map_err(|error| AddressError::SystemCertificates(error.to_string()));
     };
     let refused = |error: &dyn fmt::Display| AddressError::RootCertificate(error.to_string());

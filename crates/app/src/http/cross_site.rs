@@ -38,7 +38,7 @@ impl Origins {
         let host = headers
             .get(HOST)
             .and_then(|host| host.to_str().ok())
-            .or_else(|| uri.authority().map(|host| host.as_str()));
+            .or_else(|| uri.authority().map(actix_web::http::uri::Authority::as_str));
         origin == self.public || (origin.split_once("://").map(|(_, host)| host) == host && host.is_some())
     }
 }

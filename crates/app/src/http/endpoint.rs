@@ -170,7 +170,7 @@ async fn check(
 fn cookie_header(headers: &HeaderMap) -> Vec<u8> {
     headers
         .get_all(COOKIE)
-        .map(|value| value.as_bytes())
+        .map(actix_web::http::header::HeaderValue::as_bytes)
         .collect::<Vec<_>>()
         .join(&b"; "[..])
 }

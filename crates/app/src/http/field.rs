@@ -3,6 +3,11 @@
 //! A field's rule is written once, in the domain's `parse`; this file only says how a value gets there from JSON or
 //! from a query. Reading a field never fails, so that every failing field is told at once: garde collects them.
 
+#![expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "garde passes its context by reference"
+)]
+
 use crm_domain::{
     customer::NoShowCount,
     directory::{SearchTerm, SortKey, TagFilter},
@@ -76,9 +81,8 @@ fn string(value: &Value) -> Result<&str, String> {
 
 /// An integer of a JSON body. JSON has one kind of number: `3`, `3.0` and `3e0` are the same integer.
 fn integer(value: &Value) -> Result<i128, String> {
-    let number = match value {
-        Value::Number(number) => number,
-        _ => return Err("must be an integer".to_owned()),
+    let Value::Number(number) = value else {
+        return Err("must be an integer".to_owned());
     };
     if let Some(integer) = number.as_i64() {
         return Ok(i128::from(integer));

@@ -17,6 +17,7 @@ pub(super) struct Meta {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the contract's name")]
 struct Success<T> {
     success: bool,
     data: T,

@@ -1,0 +1,196 @@
+//! Connections: what they are told, what their failures mean.
+
+use std::time::Duration;
+
+use crm_adapters::{
+    postgres::{
+        Pool, PoolSettings, Postgres,
+        connect::{Connector, SessionSettings},
+    },
+    testing::{TestDatabase, platform, pool_settings},
+};
+use crm_domain::{
+    customer::ports::CustomerReads as _,
+    directory::{DirectoryQuery, ports::DirectoryReads as _},
+    ids::UserId,
+    store::{Store as _, StoreError},
+};
+
+fn id() -> UserId {
+    UserId::parse("usr_1").unwrap()
+}
+
+fn postgres_with(connector: Connector, settings: PoolSettings) -> Postgres {
+    Postgres {
+        pool: Pool::new(connector, settings),
+    }
+}
+
+#[tokio::test]
+async fn a_lock_that_is_not_freed_in_time_is_unavailable() {
+    let database = TestDatabase::migrated();
+    let mut platform = database.client().await;
+    platform::customer(&platform, "usr_1", "Asha Rao").await;
+    let holder = platform.transaction().await.unwrap();
+    holder
+        .batch_execute("SELECT 1 FROM customer_profile FOR UPDATE")
+        .await
+        .unwrap();
+
+    let mut settings = pool_settings(2);
+    settings.session.lock_timeout = Duration::from_millis(50);
+    let mut tx = postgres_with(database.connector(), settings)
+        .begin()
+        .await
+        .unwrap();
+    let outcome = tx.lock_profile(&id()).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_statement_that_runs_too_long_is_unavailable() {
+    let database = TestDatabase::migrated();
+    let mut platform = database.client().await;
+    let holder = platform.transaction().await.unwrap();
+    holder.batch_execute("LOCK TABLE customer_profile").await.unwrap();
+
+    let mut settings = pool_settings(2);
+    settings.session.statement_timeout = Duration::from_millis(50);
+    let postgres = postgres_with(database.connector(), settings);
+    let outcome = postgres.list_customers(&DirectoryQuery::default()).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    holder.rollback().await.unwrap();
+    assert!(
+        postgres.list_customers(&DirectoryQuery::default()).await.is_ok(),
+        "the connection serves on"
+    );
+}
+
+#[tokio::test]
+async fn a_pool_that_is_empty_and_a_server_that_is_away_are_unavailable() {
+    let database = TestDatabase::migrated();
+    let mut settings = pool_settings(1);
+    settings.wait = Duration::from_millis(50);
+    let postgres = postgres_with(database.connector(), settings);
+    let tx = postgres.begin().await.unwrap();
+    let outcome = postgres.find_profile(&id()).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    tx.rollback().await.unwrap();
+    assert!(
+        postgres.find_profile(&id()).await.is_ok(),
+        "the connection came back"
+    );
+
+    let nowhere = Connector::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
+    let outcome = postgres_with(nowhere, pool_settings(1)).find_profile(&id()).await;
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_ended_is_replaced() {
+    let database = TestDatabase::migrated();
+    let postgres = postgres_with(database.connector(), pool_settings(1));
+    assert!(postgres.find_profile(&id()).await.is_ok());
+    let client = database.client().await;
+    let sql = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    client.execute(sql, &[]).await.unwrap();
+    // The first use may still meet the dead connection; what follows must not.
+    let _ = postgres.find_profile(&id()).await;
+    assert!(postgres.find_profile(&id()).await.is_ok());
+}
+
+/// A transaction whose statement failed must not be able to look committed.
+#[tokio::test]
+async fn a_unit_of_work_ends_with_its_first_failure() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    client
+        .batch_execute("ALTER TABLE customer_profile ADD CONSTRAINT few CHECK (noshow_count < 5)")
+        .await
+        .unwrap();
+    let mut tx = database.postgres().begin().await.unwrap();
+    let mut profile = tx.lock_profile(&id()).await.unwrap().unwrap();
+    profile.noshow_count = 7;
+    assert!(matches!(
+        tx.save_gates(&profile).await,
+        Err(StoreError::Unexpected(_))
+    ));
+    assert!(tx.lock_profile(&id()).await.is_err());
+    assert!(tx.commit().await.is_err());
+}
+
+#[tokio::test]
+async fn every_connection_is_told_its_limits() {
+    let database = TestDatabase::migrated();
+    let connector = database.connector();
+    let settings = SessionSettings {
+        statement_timeout: Duration::from_millis(5000),
+        lock_timeout: Duration::from_millis(1500),
+        idle_in_transaction_timeout: Duration::from_secs(9),
+    };
+    // Held open while another connection looks at it by what the server itself says.
+    let mut connection = connector.connect(settings).await.unwrap();
+    for (name, value) in [
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "1500ms"),
+        ("idle_in_transaction_session_timeout", "9s"),
+        ("TimeZone", "UTC"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("jit", "off"),
+        ("application_name", "royal-glow-crm"),
+    ] {
+        let told: String = diesel_async::RunQueryDsl::get_result(
+            diesel::dsl::sql::<diesel::sql_types::Text>(&format!("SELECT current_setting('{name}')")),
+            &mut connection,
+        )
+        .await
+        .unwrap();
+        assert_eq!(told, value, "{name}");
+    }
+}
+
+/// The test server has a certificate of its own making (`.just/cluster`): encrypted, but nobody vouches for it.
+#[tokio::test]
+async fn tls_means_what_libpq_says() {
+    let database = TestDatabase::migrated();
+    let encrypted = async |query: &str| -> Result<bool, String> {
+        let connector = Connector::parse(&format!("{}?{query}", database.address()))
+            .map_err(|error| error.to_string())?;
+        let mut connection = connector
+            .connect_plainly()
+            .await
+            .map_err(|error| error.to_string())?;
+        diesel_async::RunQueryDsl::get_result(
+            diesel::dsl::sql::<diesel::sql_types::Bool>(
+                "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+            ),
+            &mut connection,
+        )
+        .await
+        .map_err(|error| error.to_string())
+    };
+    assert_eq!(encrypted("sslmode=disable").await, Ok(false));
+    assert_eq!(encrypted("sslmode=prefer").await, Ok(true));
+    assert_eq!(encrypted("").await, Ok(true));
+    assert_eq!(encrypted("sslmode=require").await, Ok(true));
+    assert!(
+        encrypted("sslmode=verify-full").await.is_err(),
+        "the system's roots do not know this server"
+    );
+
+    let client = database.client().await;
+    let certificate: String = client
+        .query_one("SELECT pg_read_file(current_setting('ssl_cert_file'))", &[])
+        .await
+        .unwrap()
+        .get(0);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), certificate).unwrap();
+    let root = format!("sslmode=verify-full&sslrootcert={}", file.path().display());
+    assert_eq!(encrypted(&root).await, Ok(true));
+    // The certificate is for 127.0.0.1 alone.
+    let other_name = database.address().replace("127.0.0.1", "localhost");
+    let connector = Connector::parse(&format!("{other_name}?{root}")).unwrap();
+    assert!(connector.connect_plainly().await.is_err());
+}

@@ -1,0 +1,250 @@
+//! Customers: the view of one, the profile under a lock, overrides that meet.
+
+use std::sync::Arc;
+
+use crm_adapters::{
+    postgres::Postgres,
+    system::{RandomIds, SystemClock},
+    testing::{TestDatabase, platform},
+};
+use crm_domain::{
+    customer::{GateOverride, NoShowCount, ports::CustomerReads as _, usecases::Customers},
+    ids::UserId,
+    role::Role,
+    store::Store as _,
+    testing::actor,
+};
+use time::macros::{date, datetime};
+use tokio_postgres::Client;
+
+fn id(text: &str) -> UserId {
+    UserId::parse(text).unwrap()
+}
+
+pub(crate) fn customers(postgres: &Postgres) -> Customers {
+    let postgres = Arc::new(postgres.clone());
+    Customers {
+        store: postgres.clone(),
+        reads: postgres,
+        clock: Arc::new(SystemClock),
+        ids: Arc::new(RandomIds),
+    }
+}
+
+fn noshows(count: i128) -> GateOverride {
+    GateOverride {
+        noshow_count: Some(NoShowCount::parse(count).unwrap()),
+        booking_requires_approval: None,
+    }
+}
+
+async fn arranged(database: &TestDatabase) -> Client {
+    let client = database.client().await;
+    platform::user(&client, "usr_manager", "Manager", Some("manager")).await;
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    client
+}
+
+#[tokio::test]
+async fn a_customer_is_shown_whole_whatever_the_role() {
+    let database = TestDatabase::migrated();
+    let client = arranged(&database).await;
+    platform::tag(&client, "tag_1", "VIP", Some("#FF0000")).await;
+    platform::assign(&client, "usr_1", "tag_1", "usr_manager").await;
+    client
+        .batch_execute(
+            "UPDATE \"user\" SET role = null, image = 'https://example.com/a.png' WHERE id = 'usr_1';
+             UPDATE customer_profile SET gender = 'prefer_not_to_say', date_of_birth = '1994-02-28', late_cancellation_count = 2;
+             INSERT INTO loyalty_account (id, customer_id, gems_balance) VALUES ('l', 'usr_1', 42)",
+        )
+        .await
+        .unwrap();
+    let customer = database
+        .postgres()
+        .find_customer(&id("usr_1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(customer.role, None);
+    assert_eq!(customer.image.as_deref(), Some("https://example.com/a.png"));
+    assert_eq!(customer.gender.as_deref(), Some("prefer_not_to_say"));
+    assert_eq!(customer.date_of_birth, Some(date!(1994 - 02 - 28)));
+    assert_eq!(
+        (customer.late_cancellation_count, customer.gems_balance),
+        (2, Some(42))
+    );
+    assert_eq!(customer.created_at, datetime!(2025-01-02 03:04:05.678 UTC));
+    assert_eq!(customer.tags.len(), 1);
+    assert_eq!(
+        database
+            .postgres()
+            .find_customer(&id("usr_manager"))
+            .await
+            .unwrap(),
+        None,
+        "no profile, no customer"
+    );
+    assert_eq!(
+        database.postgres().find_customer(&id("nobody")).await.unwrap(),
+        None
+    );
+}
+
+#[tokio::test]
+async fn an_override_changes_its_columns_alone() {
+    let database = TestDatabase::migrated();
+    let client = arranged(&database).await;
+    let postgres = database.postgres();
+    let before = postgres.find_profile(&id("usr_1")).await.unwrap().unwrap();
+    let wanted = GateOverride {
+        booking_requires_approval: Some(true),
+        ..noshows(3)
+    };
+    let after = customers(&postgres)
+        .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), wanted)
+        .await
+        .unwrap();
+    let mut expected = before.clone();
+    expected.noshow_count = 3;
+    expected.booking_requires_approval = true;
+    expected.updated_at = after.updated_at;
+    assert_eq!(after, expected);
+    assert!(after.updated_at > before.updated_at);
+    assert_eq!(postgres.find_profile(&id("usr_1")).await.unwrap(), Some(after));
+    let audit = client.query_one("SELECT action::text, entity_type, entity_id, actor_id, old_values::text, new_values::text FROM audit_log", &[]).await.unwrap();
+    let audit: Vec<String> = (0..6).map(|column| audit.get(column)).collect();
+    assert_eq!(
+        audit,
+        [
+            "update",
+            "customer_profile",
+            "usr_1",
+            "usr_manager",
+            r#"{"noshowCount": 0, "bookingRequiresApproval": false}"#,
+            r#"{"noshowCount": 3, "bookingRequiresApproval": true}"#
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn overrides_that_meet_are_told_as_a_chain() {
+    let database = TestDatabase::migrated();
+    let client = arranged(&database).await;
+    let postgres = database.postgres();
+    let overrides: Vec<_> = (1..=20)
+        .map(|count| {
+            let customers = customers(&postgres);
+            tokio::spawn(async move {
+                customers
+                    .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(count))
+                    .await
+                    .unwrap()
+            })
+        })
+        .collect();
+    for outcome in overrides {
+        outcome.await.unwrap();
+    }
+    // From 0, each entry's old value is some other entry's new value, and the last one's new value is stored.
+    let rows = client
+        .query(
+            "SELECT (old_values->>'noshowCount')::int, (new_values->>'noshowCount')::int FROM audit_log",
+            &[],
+        )
+        .await
+        .unwrap();
+    assert_eq!(rows.len(), 20);
+    let next: std::collections::HashMap<i32, i32> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut at = 0;
+    let mut steps = 0;
+    while let Some(to) = next.get(&at) {
+        at = *to;
+        steps += 1;
+    }
+    assert_eq!(steps, 20, "{next:?}");
+    let stored: i32 = client
+        .query_one("SELECT noshow_count FROM customer_profile", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(stored, at);
+}
+
+/// The platform deletes the customer while the override waits for the row.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_customer_deleted_meanwhile_is_not_found() {
+    let database = TestDatabase::migrated();
+    let mut platform = arranged(&database).await;
+    let deletion = platform.transaction().await.unwrap();
+    deletion
+        .batch_execute("DELETE FROM \"user\" WHERE id = 'usr_1'")
+        .await
+        .unwrap();
+
+    let customers = customers(&database.postgres());
+    let waiting = tokio::spawn(async move {
+        customers
+            .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1))
+            .await
+    });
+    until_somebody_waits_for_a_lock(&database).await;
+    deletion.commit().await.unwrap();
+    let outcome = waiting.await.unwrap();
+    assert!(
+        matches!(outcome, Err(crm_domain::customer::CustomerError::NotFound)),
+        "{outcome:?}"
+    );
+}
+
+/// Looks until some statement of the test's database waits for a lock.
+pub(crate) async fn until_somebody_waits_for_a_lock(database: &TestDatabase) {
+    let client = database.client().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_goes_away_leaves_no_transaction_open() {
+    let database = TestDatabase::migrated();
+    let mut platform = arranged(&database).await;
+    let postgres = database.postgres();
+
+    // Dropped between two statements.
+    let tx = postgres.begin().await.unwrap();
+    drop(tx);
+
+    // Dropped in the middle of a statement, as when a client hangs up.
+    let holder = platform.transaction().await.unwrap();
+    holder
+        .batch_execute("SELECT 1 FROM customer_profile FOR UPDATE")
+        .await
+        .unwrap();
+    let customers = customers(&postgres);
+    let waiting = tokio::spawn(async move {
+        customers
+            .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1))
+            .await
+    });
+    until_somebody_waits_for_a_lock(&database).await;
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    holder.commit().await.unwrap();
+
+    // Neither is left: what is in no transaction of ours is idle or gone.
+    let client = database.client().await;
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+               AND (state LIKE 'idle in transaction%' OR state = 'active')";
+    while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0 {
+        tokio::task::yield_now().await;
+    }
+    let stored: i32 = client
+        .query_one("SELECT noshow_count FROM customer_profile", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(stored, 0, "the dropped override must not have happened");
+    // And the pool still serves.
+    assert!(postgres.find_profile(&id("usr_1")).await.unwrap().is_some());
+}

@@ -1,0 +1,11 @@
+//! The adapters against a real PostgreSQL, a database per test; sessions also against the real Better Auth.
+
+mod attach;
+mod connection;
+mod customer;
+mod directory;
+mod interop;
+mod migrate;
+mod note;
+mod sessions;
+mod tag;

@@ -1,0 +1,166 @@
+//! Migrations: on an empty database, on the platform's, from several instances at once.
+
+use crm_adapters::{
+    postgres::{attach, migrate},
+    testing::{TestDatabase, platform},
+};
+use tokio_postgres::Client;
+
+const PLATFORM: &str = include_str!("../fixtures/platform-schema.sql");
+
+/// Everything the catalog says of the tables, but for those that this service does not touch and diesel's own.
+async fn catalog(client: &Client) -> Vec<String> {
+    let sql = "
+      SELECT format('column %s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
+                    CASE WHEN a.attnotnull THEN 'not null' END, pg_get_expr(d.adbin, d.adrelid))
+        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+        WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
+          AND c.relname NOT IN ('account', 'verification', '__diesel_schema_migrations')
+      UNION ALL
+      SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint
+        WHERE connamespace = 'public'::regnamespace
+          AND conrelid::regclass::text NOT IN ('account', 'verification', '__diesel_schema_migrations')
+      UNION ALL
+      SELECT format('index %s', indexdef) FROM pg_indexes
+        WHERE schemaname = 'public' AND tablename NOT IN ('account', 'verification', '__diesel_schema_migrations')
+      UNION ALL
+      SELECT format('enum %s %s %s', t.typname, e.enumsortorder, e.enumlabel) FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid
+      ORDER BY 1";
+    client
+        .query(sql, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn an_empty_database_gets_the_platforms_tables() {
+    let platform = TestDatabase::empty();
+    let platform = (platform.client().await, platform);
+    platform.0.batch_execute(PLATFORM).await.unwrap();
+
+    let ours = TestDatabase::empty();
+    assert!(!migrate::pending(&ours.connector()).await.unwrap().is_empty());
+    let applied = migrate::migrate(&ours.connector()).await.unwrap();
+    assert!(!applied.is_empty());
+    assert_eq!(catalog(&ours.client().await).await, catalog(&platform.0).await);
+
+    assert_eq!(
+        migrate::pending(&ours.connector()).await.unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        migrate::migrate(&ours.connector()).await.unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        attach::missing(&ours.connector()).await.unwrap(),
+        Vec::<String>::new()
+    );
+}
+
+/// Every row of every table, as text.
+async fn rows(client: &Client) -> Vec<String> {
+    let mut rows = Vec::new();
+    for (table, _) in attach::NEEDED {
+        let sql = format!("SELECT '{table}' || row_to_json(t)::text FROM \"{table}\" t ORDER BY 1");
+        rows.extend(
+            client
+                .query(&sql, &[])
+                .await
+                .unwrap()
+                .iter()
+                .map(|row| row.get::<_, String>(0)),
+        );
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_platforms_database_is_left_as_it_is() {
+    let database = TestDatabase::empty();
+    let client = database.client().await;
+    client.batch_execute(PLATFORM).await.unwrap();
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    platform::user(&client, "usr_desk", "Desk", Some("receptionist")).await;
+    platform::tag(&client, "tag_1", "VIP", None).await;
+    platform::assign(&client, "usr_1", "tag_1", "usr_desk").await;
+    platform::booking(&client, "bkg_1", "usr_1").await;
+    platform::sign_in(&client, "usr_desk").await;
+    // What the platform may have done to its own tables since: another type, column, index, name.
+    client
+        .batch_execute(
+            "ALTER TABLE session ALTER expires_at TYPE timestamp;
+             ALTER TABLE \"user\" ADD COLUMN phone_number text;
+             ALTER TYPE gender ADD VALUE 'unknown';
+             DROP INDEX booking_status_idx;
+             ALTER TABLE customer_note RENAME CONSTRAINT customer_note_author_id_fkey TO customer_note_author_id_user_id_fk",
+        )
+        .await
+        .unwrap();
+    let before = (catalog(&client).await, rows(&client).await);
+
+    assert!(!migrate::migrate(&database.connector()).await.unwrap().is_empty());
+    assert_eq!((catalog(&client).await, rows(&client).await), before);
+    assert_eq!(
+        attach::missing(&database.connector()).await.unwrap(),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_table_that_is_missing_is_made_beside_the_others() {
+    let database = TestDatabase::empty();
+    let client = database.client().await;
+    client.batch_execute(PLATFORM).await.unwrap();
+    let whole = catalog(&client).await;
+    client
+        .batch_execute(
+            "DROP TABLE customer_note; DROP TABLE customer_tag_assignment; DROP TABLE customer_tag",
+        )
+        .await
+        .unwrap();
+    migrate::migrate(&database.connector()).await.unwrap();
+    assert_eq!(catalog(&client).await, whole);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_instances_may_start_at_once() {
+    let database = TestDatabase::empty();
+    let instances: Vec<_> = (0..4)
+        .map(|_| {
+            let connector = database.connector();
+            tokio::spawn(async move { migrate::migrate(&connector).await.unwrap() })
+        })
+        .collect();
+    let mut applied = Vec::new();
+    for instance in instances {
+        applied.extend(instance.await.unwrap());
+    }
+    let mut once = applied.clone();
+    once.sort();
+    once.dedup();
+    assert_eq!(applied.len(), once.len(), "applied twice: {applied:?}");
+    assert_eq!(
+        attach::missing(&database.connector()).await.unwrap(),
+        Vec::<String>::new()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn looking_for_pending_migrations_changes_nothing() {
+    let database = TestDatabase::empty();
+    assert!(!migrate::pending(&database.connector()).await.unwrap().is_empty());
+    let client = database.client().await;
+    let tables: i64 = client
+        .query_one(
+            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+            &[],
+        )
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(tables, 0);
+}
