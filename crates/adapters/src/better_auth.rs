@@ -17,14 +17,14 @@ use crm_domain::{
     store::StoreError,
 };
 use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, OptionalExtension as _,
-    PgExpressionMethods as _, QueryDsl as _,
+    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, PgExpressionMethods as _, QueryDsl as _,
 };
 use diesel_async::RunQueryDsl as _;
 
 use self::cookie::{CookieName, Secret};
 use crate::postgres::{
     Pool,
+    pool::read_optional,
     schema::{session, user},
 };
 
@@ -53,20 +53,14 @@ impl Sessions for BetterAuth {
 
         // A session that expires exactly now is still valid. The connection's time zone is UTC, so this comparison
         // is also right where the columns are `timestamp` and hold UTC.
-        let found: Option<(String, Option<String>)> = session::table
+        let found: Option<(String, Option<String>)> = read_optional!(self.pool, |connection| session::table
             .inner_join(user::table.on(user::id.eq(session::user_id)))
             .filter(session::token.eq(token))
             .filter(session::expires_at.ge(now))
             .filter(user::banned.is_distinct_from(true).or(user::ban_expires.le(now)))
             .select((user::id, user::role))
-            .first(&mut self.pool.connection().await?)
-            .await
-            .optional()
-            .map_err(crate::postgres::error::store_error)?;
+            .first(connection))?;
 
-        Ok(found.map(|(id, role)| Actor {
-            id: UserId::from_stored(id),
-            role: Role::from_stored(role.as_deref()),
-        }))
+        Ok(found.map(|(id, role)| Actor { id: UserId::from_stored(id), role: Role::from_stored(role.as_deref()) }))
     }
 }

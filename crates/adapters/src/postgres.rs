@@ -1,7 +1,7 @@
 //! The domain's ports on PostgreSQL, with diesel's query types on tokio-postgres.
 //!
-//! One file for each noun, as in the domain; beside them [`connect`] (how a connection is made), [`pool`] (how it is
-//! shared), [`tx`] (the unit of work), [`error`] (what a failure means), [`migrate`] and [`attach`] (the schema).
+//! One file for each noun, as in the domain; beside them [`connect`] (how a connection is made), `pool` (how it is
+//! shared), `tx` (the unit of work), [`error`] (what a failure means), [`migrate`] and [`attach`] (the schema).
 
 pub mod attach;
 mod audit;
@@ -11,7 +11,7 @@ mod directory;
 pub mod error;
 pub mod migrate;
 mod note;
-mod pool;
+pub(crate) mod pool;
 pub(crate) mod schema;
 mod statement;
 mod tag;

@@ -10,10 +10,7 @@ pub struct SystemClock;
 
 impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one place that reads the real clock"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the real clock")]
         let now = OffsetDateTime::now_utc();
         now.truncate_to_microsecond()
     }
@@ -25,10 +22,7 @@ pub struct RandomIds;
 
 impl Ids for RandomIds {
     fn ulid(&self) -> Ulid {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one place that makes real ids"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that makes real ids")]
         Ulid::generate()
     }
 }

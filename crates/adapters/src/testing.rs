@@ -4,10 +4,7 @@
 //!
 //! The server is the one that `CRM_TEST_DATABASE_URL` names; `just test` starts a private one.
 
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "a test that cannot get its database has to end"
-)]
+#![expect(clippy::missing_panics_doc, reason = "a test that cannot get its database has to end")]
 
 pub mod platform;
 
@@ -87,6 +84,17 @@ impl TestDatabase {
         Postgres { pool: self.pool() }
     }
 
+    /// Takes the database away, as far as its users can tell, or brings it back.
+    pub async fn allow_connections(&self, allow: bool) {
+        let admin = admin().await;
+        let name = &self.name;
+        admin.batch_execute(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS {allow}")).await.expect("a setting");
+        if !allow {
+            let terminate = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1";
+            admin.execute(terminate, &[name]).await.expect("an answer");
+        }
+    }
+
     /// A connection of tokio-postgres's own, for what a test arranges and looks at: the platform's side.
     pub async fn client(&self) -> Client {
         connect(&self.address()).await
@@ -117,10 +125,7 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         let name = &self.name;
         blocking(async {
-            let dropped = admin()
-                .await
-                .batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)"))
-                .await;
+            let dropped = admin().await.batch_execute(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
             // A second panic would hide the first one.
             assert!(dropped.is_ok() || thread::panicking(), "{dropped:?}");
         });
@@ -139,14 +144,9 @@ fn template() -> &'static str {
         let name = format!("template_{:016x}", version.finish());
         blocking(async {
             let admin = admin().await;
-            admin
-                .execute("SELECT pg_advisory_lock($1)", &[&TEMPLATE_LOCK])
-                .await
-                .expect("the template's lock");
-            let found = admin
-                .query_opt("SELECT FROM pg_database WHERE datname = $1", &[&name])
-                .await
-                .expect("an answer");
+            admin.execute("SELECT pg_advisory_lock($1)", &[&TEMPLATE_LOCK]).await.expect("the template's lock");
+            let found =
+                admin.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&name]).await.expect("an answer");
             if found.is_none() {
                 // Named at the end: one that was left half done is not taken for the template.
                 let unfinished = format!("unfinished_{}", random());
@@ -154,8 +154,7 @@ fn template() -> &'static str {
                     .batch_execute(&format!("CREATE DATABASE {unfinished} TEMPLATE template0"))
                     .await
                     .expect("a template");
-                let connector =
-                    Connector::parse(&address_of(&unfinished)).expect("the test server's address");
+                let connector = Connector::parse(&address_of(&unfinished)).expect("the test server's address");
                 migrate::migrate(&connector).await.expect("the migrations");
                 rename(&admin, &unfinished, &name).await;
             }
@@ -168,31 +167,20 @@ fn template() -> &'static str {
 fn migrations() -> Vec<String> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../migrations");
     let folders = std::fs::read_dir(folder).expect("the folder of migrations");
-    let mut files: Vec<_> = folders
-        .map(|entry| entry.expect("a migration").path().join("up.sql"))
-        .collect();
+    let mut files: Vec<_> = folders.map(|entry| entry.expect("a migration").path().join("up.sql")).collect();
     files.sort();
-    files
-        .iter()
-        .map(|file| std::fs::read_to_string(file).expect("a migration"))
-        .collect()
+    files.iter().map(|file| std::fs::read_to_string(file).expect("a migration")).collect()
 }
 
 /// The migrator's connection has ended, but its server process may take a moment to notice.
 async fn rename(admin: &Client, from: &str, to: &str) {
     let terminate = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1";
     admin.execute(terminate, &[&from]).await.expect("an answer");
-    admin
-        .batch_execute(&format!("ALTER DATABASE {from} RENAME TO {to}"))
-        .await
-        .expect("the template's name");
+    admin.batch_execute(&format!("ALTER DATABASE {from} RENAME TO {to}")).await.expect("the template's name");
 }
 
 fn random() -> String {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "test databases need names that nobody predicts"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "test databases need names that nobody predicts")]
     Ulid::generate().to_string().to_lowercase()
 }
 
@@ -213,9 +201,7 @@ async fn admin() -> Client {
 }
 
 async fn connect(address: &str) -> Client {
-    let (client, connection) = tokio_postgres::connect(address, NoTls)
-        .await
-        .expect("a connection");
+    let (client, connection) = tokio_postgres::connect(address, NoTls).await.expect("a connection");
     tokio::spawn(connection);
     client
 }
@@ -224,11 +210,8 @@ async fn connect(address: &str) -> Client {
 fn blocking<T: Send>(future: impl Future<Output = T> + Send) -> T {
     thread::scope(|scope| {
         let outcome = scope.spawn(|| {
-            let runtime = runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime =
+                runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
             runtime.block_on(future)
         });
         outcome.join().expect("what a test needs of the server")

@@ -15,12 +15,7 @@ use crate::{
 
 /// The customer CRM service of the Royal Glow salon platform.
 #[derive(Debug, Parser)]
-#[command(
-    name = "crm",
-    version,
-    about,
-    after_help = "Settings come from the environment: see .env.example."
-)]
+#[command(name = "crm", version, about, after_help = "Settings come from the environment: see .env.example.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -44,13 +39,9 @@ pub fn run() -> ExitCode {
     let Arguments { command } = Arguments::parse();
     let outcome = match command {
         Command::Serve => serve(),
-        Command::Migrate { check } => multi_threaded(async move {
-            if check {
-                check_migrations().await
-            } else {
-                apply_migrations().await
-            }
-        }),
+        Command::Migrate { check } => {
+            multi_threaded(async move { if check { check_migrations().await } else { apply_migrations().await } })
+        }
     };
     match outcome {
         Ok(code) => code,
@@ -123,9 +114,5 @@ async fn check_migrations() -> anyhow::Result<ExitCode> {
 
 /// Migrations wait for the database on a thread of their own, so they need more than one.
 fn multi_threaded<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()?
-        .block_on(future)
+    runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(future)
 }

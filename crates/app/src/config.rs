@@ -55,11 +55,7 @@ pub const SETTINGS: &[Setting] = &[
         None,
         "The platform's public base URL, e.g. https://admin.example.com; beginning with https:// the session cookie has the __Secure- prefix. Required.",
     ),
-    setting(
-        "BETTER_AUTH_COOKIE_PREFIX",
-        Some("better-auth"),
-        "The platform's advanced.cookiePrefix.",
-    ),
+    setting("BETTER_AUTH_COOKIE_PREFIX", Some("better-auth"), "The platform's advanced.cookiePrefix."),
     setting(
         "BETTER_AUTH_COOKIE_NAME",
         None,
@@ -73,18 +69,14 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ALLOWED_ORIGINS",
         None,
-        "Further origins whose pages may write, separated by commas, e.g. https://desk.example.com. The origin of BETTER_AUTH_URL always may.",
+        "Origins whose pages may write although this service has another host than they have, separated by commas, e.g. https://admin.example.com.",
     ),
     setting(
         "BIND_ADDRESS",
         Some("127.0.0.1:8080"),
         "Where to listen: an IP address and a port; port 0 takes a free one.",
     ),
-    setting(
-        "HTTP_WORKERS",
-        Some("2"),
-        "How many threads answer requests, 1 to 256.",
-    ),
+    setting("HTTP_WORKERS", Some("2"), "How many threads answer requests, 1 to 256."),
     setting(
         "REQUEST_TIMEOUT_MS",
         Some("10000"),
@@ -95,11 +87,7 @@ pub const SETTINGS: &[Setting] = &[
         Some("10000"),
         "The longest that requests in flight are waited for at shutdown, in milliseconds.",
     ),
-    setting(
-        "DATABASE_POOL_SIZE",
-        Some("10"),
-        "The most database connections at once, 1 to 1000.",
-    ),
+    setting("DATABASE_POOL_SIZE", Some("10"), "The most database connections at once, 1 to 1000."),
     setting(
         "DATABASE_POOL_WAIT_MS",
         Some("2000"),
@@ -110,16 +98,8 @@ pub const SETTINGS: &[Setting] = &[
         Some("3000"),
         "The longest that making a connection may take, in milliseconds.",
     ),
-    setting(
-        "DATABASE_STATEMENT_TIMEOUT_MS",
-        Some("5000"),
-        "The longest a statement may run, in milliseconds.",
-    ),
-    setting(
-        "DATABASE_LOCK_TIMEOUT_MS",
-        Some("2000"),
-        "The longest a statement may wait for a lock, in milliseconds.",
-    ),
+    setting("DATABASE_STATEMENT_TIMEOUT_MS", Some("5000"), "The longest a statement may run, in milliseconds."),
+    setting("DATABASE_LOCK_TIMEOUT_MS", Some("2000"), "The longest a statement may wait for a lock, in milliseconds."),
     setting(
         "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS",
         Some("10000"),
@@ -144,10 +124,7 @@ pub struct Environment;
 
 impl Source for Environment {
     fn value(&self, name: &str) -> Result<Option<String>, NotUtf8> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the one place that reads the environment"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
         match std::env::var(name) {
             Ok(value) => Ok(Some(value)),
             Err(std::env::VarError::NotPresent) => Ok(None),
@@ -233,15 +210,12 @@ impl Config {
         let base_url = reader.base_url();
         let prefix = reader.text("BETTER_AUTH_COOKIE_PREFIX").unwrap_or_default();
         let custom_name = reader.text("BETTER_AUTH_COOKIE_NAME");
-        let secure = reader.parse("BETTER_AUTH_SECURE_COOKIES", "must be true or false", |text| {
-            text.parse().ok()
-        });
+        let secure = reader.parse("BETTER_AUTH_SECURE_COOKIES", "must be true or false", |text| text.parse().ok());
         let allowed = reader.allowed_origins();
-        let bind_address = reader.parse(
-            "BIND_ADDRESS",
-            "must be an IP address and a port, such as 127.0.0.1:8080",
-            |text| text.parse::<SocketAddr>().ok(),
-        );
+        let bind_address =
+            reader.parse("BIND_ADDRESS", "must be an IP address and a port, such as 127.0.0.1:8080", |text| {
+                text.parse::<SocketAddr>().ok()
+            });
         let workers = reader.count("HTTP_WORKERS", 256);
         let request_timeout = reader.milliseconds("REQUEST_TIMEOUT_MS");
         let shutdown_timeout = reader.milliseconds("SHUTDOWN_TIMEOUT_MS");
@@ -284,10 +258,7 @@ impl Config {
                     workers: workers?,
                     request_timeout: request_timeout?,
                     shutdown_timeout: shutdown_timeout?,
-                    origins: Origins {
-                        public: base_url.origin().ascii_serialization(),
-                        allowed: allowed?,
-                    },
+                    origins: Origins { public: base_url.origin().ascii_serialization(), allowed: allowed? },
                 },
                 log_format: log_format?,
             })
@@ -303,10 +274,7 @@ struct Reader<'s> {
 
 impl<'s> Reader<'s> {
     fn new(source: &'s dyn Source) -> Self {
-        Self {
-            source,
-            problems: Problems::default(),
-        }
+        Self { source, problems: Problems::default() }
     }
 
     fn problem(&mut self, name: &'static str, problem: impl Into<String>) {
@@ -325,12 +293,7 @@ impl<'s> Reader<'s> {
         })
     }
 
-    fn parse<T>(
-        &mut self,
-        name: &'static str,
-        rule: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<T> {
+    fn parse<T>(&mut self, name: &'static str, rule: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let text = self.text(name)?;
         let value = parse(&text);
         if value.is_none() {
@@ -348,16 +311,9 @@ impl<'s> Reader<'s> {
     }
 
     fn milliseconds(&mut self, name: &'static str) -> Option<Duration> {
-        self.parse(
-            name,
-            "must be a number of milliseconds from 1 to 3600000",
-            |text| {
-                text.parse()
-                    .ok()
-                    .filter(|value| (1..=3_600_000).contains(value))
-                    .map(Duration::from_millis)
-            },
-        )
+        self.parse(name, "must be a number of milliseconds from 1 to 3600000", |text| {
+            text.parse().ok().filter(|value| (1..=3_600_000).contains(value)).map(Duration::from_millis)
+        })
     }
 
     fn count(&mut self, name: &'static str, max: usize) -> Option<usize> {
@@ -367,22 +323,15 @@ impl<'s> Reader<'s> {
     }
 
     fn connector(&mut self) -> Option<Connector> {
-        let address = self.required(
-            "DATABASE_URL",
-            "it must be the address of the platform's database",
-        )?;
-        Connector::parse(&address)
-            .map_err(|error| self.problem("DATABASE_URL", error.to_string()))
-            .ok()
+        let address = self.required("DATABASE_URL", "it must be the address of the platform's database")?;
+        Connector::parse(&address).map_err(|error| self.problem("DATABASE_URL", error.to_string())).ok()
     }
 
     fn base_url(&mut self) -> Option<Url> {
         const RULE: &str = "must be a URL such as https://admin.example.com";
         self.required("BETTER_AUTH_URL", &format!("it {RULE}"))?;
         self.parse("BETTER_AUTH_URL", RULE, |text| {
-            Url::parse(text)
-                .ok()
-                .filter(|url| matches!(url.scheme(), "http" | "https"))
+            Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
         })
     }
 
@@ -393,23 +342,16 @@ impl<'s> Reader<'s> {
         const ONE: &str = "BETTER_AUTH_SECRET";
         let (name, secret) = if let Some(list) = self.text(LIST) {
             let Some(secret) = first_of_rotated(&list) else {
-                self.problem(
-                    LIST,
-                    "must be a list such as 2:new,1:old: whole numbers that differ, each with a secret",
-                );
+                self.problem(LIST, "must be a list such as 2:new,1:old: whole numbers that differ, each with a secret");
                 return None;
             };
             (LIST, secret)
         } else {
-            let secret = self.required(
-                ONE,
-                &format!("it must be the platform's secret, at least {MIN_SECRET_LENGTH} characters"),
-            )?;
+            let secret = self
+                .required(ONE, &format!("it must be the platform's secret, at least {MIN_SECRET_LENGTH} characters"))?;
             (ONE, secret)
         };
-        Secret::new(&secret)
-            .map_err(|error| self.problem(name, error.to_string()))
-            .ok()
+        Secret::new(&secret).map_err(|error| self.problem(name, error.to_string())).ok()
     }
 
     fn allowed_origins(&mut self) -> Option<HashSet<String>> {
@@ -466,6 +408,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::implicit_hasher, reason = "the tests' maps are all of one kind")]
     impl Source for HashMap<&'static str, &'static str> {
         fn value(&self, name: &str) -> Result<Option<String>, NotUtf8> {
             Ok(self.get(name).map(|value| (*value).to_owned()))
@@ -491,10 +434,7 @@ mod tests {
     #[test]
     fn three_settings_are_enough() {
         let config = Config::read(&minimal()).unwrap();
-        assert_eq!(
-            config.session.cookie_name.as_str(),
-            "__Secure-better-auth.session_token"
-        );
+        assert_eq!(config.session.cookie_name.as_str(), "__Secure-better-auth.session_token");
         assert_eq!(config.http.bind_address.to_string(), "127.0.0.1:8080");
         assert_eq!(config.http.origins.public, "https://admin.example.com");
         assert_eq!(config.database.pool.session.lock_timeout, Duration::from_secs(2));
@@ -530,47 +470,22 @@ mod tests {
 
         let nothing = HashMap::new();
         let problems = Config::read(&nothing).unwrap_err();
-        assert_eq!(
-            problems.names(),
-            ["DATABASE_URL", "BETTER_AUTH_SECRET", "BETTER_AUTH_URL"]
-        );
+        assert_eq!(problems.names(), ["DATABASE_URL", "BETTER_AUTH_SECRET", "BETTER_AUTH_URL"]);
     }
 
     #[test]
     fn the_configuration_does_not_print_its_secrets() {
         let printed = format!("{:?}", Config::read(&minimal()).unwrap());
-        assert!(
-            !printed.contains("hunter2") && !printed.contains(SECRET),
-            "{printed}"
-        );
+        assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
     }
 
     #[test]
     fn the_cookie_is_the_platforms() {
-        let name = |source| {
-            Config::read(&source)
-                .unwrap()
-                .session
-                .cookie_name
-                .as_str()
-                .to_owned()
-        };
-        assert_eq!(
-            name(with("BETTER_AUTH_URL", "http://localhost:3000")),
-            "better-auth.session_token"
-        );
-        assert_eq!(
-            name(with("BETTER_AUTH_URL", "HTTPS://admin.example.com/")),
-            "__Secure-better-auth.session_token"
-        );
-        assert_eq!(
-            name(with("BETTER_AUTH_SECURE_COOKIES", "false")),
-            "better-auth.session_token"
-        );
-        assert_eq!(
-            name(with("BETTER_AUTH_COOKIE_PREFIX", "salon")),
-            "__Secure-salon.session_token"
-        );
+        let name = |source| Config::read(&source).unwrap().session.cookie_name.as_str().to_owned();
+        assert_eq!(name(with("BETTER_AUTH_URL", "http://localhost:3000")), "better-auth.session_token");
+        assert_eq!(name(with("BETTER_AUTH_URL", "HTTPS://admin.example.com/")), "__Secure-better-auth.session_token");
+        assert_eq!(name(with("BETTER_AUTH_SECURE_COOKIES", "false")), "better-auth.session_token");
+        assert_eq!(name(with("BETTER_AUTH_COOKIE_PREFIX", "salon")), "__Secure-salon.session_token");
         assert_eq!(name(with("BETTER_AUTH_COOKIE_NAME", "sid")), "__Secure-sid");
     }
 
@@ -582,14 +497,8 @@ mod tests {
                 .map(|config| config.session.secret.fingerprint().to_owned())
         };
         let new = "a-new-secret-of-at-least-32-characters";
-        assert_eq!(
-            of("2:a-new-secret-of-at-least-32-characters,1:old"),
-            Ok(fingerprint(new))
-        );
-        assert_eq!(
-            of(" 2 : a-new-secret-of-at-least-32-characters ,1:old"),
-            Ok(fingerprint(new))
-        );
+        assert_eq!(of("2:a-new-secret-of-at-least-32-characters,1:old"), Ok(fingerprint(new)));
+        assert_eq!(of(" 2 : a-new-secret-of-at-least-32-characters ,1:old"), Ok(fingerprint(new)));
         assert_eq!(
             of("2:with:a:colon:and-at-least-32-characters"),
             Ok(fingerprint("with:a:colon:and-at-least-32-characters"))
@@ -605,11 +514,8 @@ mod tests {
             assert_eq!(of(list).unwrap_err().names(), ["BETTER_AUTH_SECRETS"], "{list}");
         }
         // The one secret is used as it stands.
-        let padded = Config::read(&with(
-            "BETTER_AUTH_SECRET",
-            " test-secret-of-at-least-32-characters-long!! ",
-        ))
-        .unwrap();
+        let padded =
+            Config::read(&with("BETTER_AUTH_SECRET", " test-secret-of-at-least-32-characters-long!! ")).unwrap();
         assert_ne!(padded.session.secret.fingerprint(), fingerprint(SECRET));
     }
 
@@ -630,9 +536,6 @@ mod tests {
             .map(|(name, _)| name)
             .filter(|name| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
             .collect();
-        assert_eq!(
-            listed,
-            SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>()
-        );
+        assert_eq!(listed, SETTINGS.iter().map(|setting| setting.name).collect::<Vec<_>>());
     }
 }

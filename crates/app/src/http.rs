@@ -1,7 +1,7 @@
 //! HTTP: the routes, and the server around them.
 //!
-//! A request passes through [`envelope`] (request id, log line, headers, errors as the contract shapes them) to its
-//! [`endpoint`] (the checks that come before any input is read), and only then to its handler. A handler parses,
+//! A request passes through `envelope` (request id, log line, headers, errors as the contract shapes them) to its
+//! `endpoint` (the checks that come before any input is read), and only then to its handler. A handler parses,
 //! calls one use case, renders.
 
 pub mod cross_site;
@@ -57,36 +57,18 @@ fn routes(config: &mut ServiceConfig) {
     let managers = Role::Manager;
 
     config
-        .service(resource(
-            "/api/customers",
-            [get(front_desk, customers::list_customers)],
-        ))
+        .service(resource("/api/customers", [get(front_desk, customers::list_customers)]))
         .service(resource(
             "/api/customers/{id}",
-            [
-                get(front_desk, customers::find_customer),
-                patch(managers, customers::override_gates),
-            ],
+            [get(front_desk, customers::find_customer), patch(managers, customers::override_gates)],
         ))
         .service(resource(
             "/api/customers/{id}/notes",
-            [
-                get(front_desk, notes::list_notes),
-                post(front_desk, notes::write_note),
-            ],
+            [get(front_desk, notes::list_notes), post(front_desk, notes::write_note)],
         ))
-        .service(resource(
-            "/api/customers/{id}/tags",
-            [post(front_desk, tags::assign_tag)],
-        ))
-        .service(resource(
-            "/api/customers/{id}/tags/{tagId}",
-            [delete(front_desk, tags::unassign_tag)],
-        ))
-        .service(resource(
-            "/api/tags",
-            [get(front_desk, tags::list_tags), post(managers, tags::create_tag)],
-        ));
+        .service(resource("/api/customers/{id}/tags", [post(front_desk, tags::assign_tag)]))
+        .service(resource("/api/customers/{id}/tags/{tagId}", [delete(front_desk, tags::unassign_tag)]))
+        .service(resource("/api/tags", [get(front_desk, tags::list_tags), post(managers, tags::create_tag)]));
 }
 
 /// The application: what each worker runs, and what tests run in process.
@@ -126,7 +108,7 @@ pub fn server(services: Services, settings: &HttpSettings) -> io::Result<Listeni
     let data = web::Data::new(settings.clone());
     let running = HttpServer::new(move || app(services.clone(), data.clone()))
         .workers(settings.workers)
-        .shutdown_timeout(settings.shutdown_timeout.as_secs().max(1))
+        .shutdown_timeout(settings.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
         .listen(listener)?
         .run();
     Ok(Listening { address, running })

@@ -16,20 +16,11 @@ pub enum LogFormat {
 pub fn init(format: LogFormat) {
     let filter = EnvFilter::builder()
         .try_from_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=warn,tokio_postgres=warn"));
+        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=off,tokio_postgres=warn"));
     let registry = tracing_subscriber::registry().with(filter);
     match format {
-        LogFormat::Json => registry
-            .with(
-                fmt::layer()
-                    .json()
-                    .flatten_event(true)
-                    .with_writer(std::io::stderr),
-            )
-            .init(),
-        LogFormat::Pretty => registry
-            .with(fmt::layer().compact().with_writer(std::io::stderr))
-            .init(),
+        LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).init(),
+        LogFormat::Pretty => registry.with(fmt::layer().compact().with_writer(std::io::stderr)).init(),
     }
     // The default hook prints the panic's message, which may hold personal data.
     std::panic::set_hook(Box::new(|panic| {

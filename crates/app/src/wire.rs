@@ -84,37 +84,13 @@ impl Services {
     /// The use cases on those ports.
     #[must_use]
     pub fn of(ports: Ports) -> Self {
-        let Ports {
-            sessions,
-            store,
-            directory,
-            customers,
-            tags,
-            notes,
-            clock,
-            ids,
-        } = ports;
+        let Ports { sessions, store, directory, customers, tags, notes, clock, ids } = ports;
         Self {
             sessions,
             directory: Directory { reads: directory },
-            customers: Customers {
-                store: store.clone(),
-                reads: customers,
-                clock: clock.clone(),
-                ids: ids.clone(),
-            },
-            tags: Tags {
-                store: store.clone(),
-                reads: tags,
-                clock: clock.clone(),
-                ids: ids.clone(),
-            },
-            notes: Notes {
-                store,
-                reads: notes,
-                clock,
-                ids: ids.clone(),
-            },
+            customers: Customers { store: store.clone(), reads: customers, clock: clock.clone(), ids: ids.clone() },
+            tags: Tags { store: store.clone(), reads: tags, clock: clock.clone(), ids: ids.clone() },
+            notes: Notes { store, reads: notes, clock, ids: ids.clone() },
             ids,
         }
     }

@@ -6,7 +6,7 @@ pub mod ports;
 pub mod usecases;
 
 use thiserror::Error;
-use time::{Date, OffsetDateTime};
+use time::{Date, Duration, OffsetDateTime};
 
 use crate::{
     audit::{AuditAction, AuditEntity, AuditFields, AuditValue, Change},
@@ -38,11 +38,7 @@ pub struct NoShowCount(i32);
 impl NoShowCount {
     /// Accepts 0 to 2147483647.
     pub fn parse(value: i128) -> Result<Self, NoShowCountError> {
-        i32::try_from(value)
-            .ok()
-            .filter(|value| *value >= 0)
-            .map(Self)
-            .ok_or(NoShowCountError)
+        i32::try_from(value).ok().filter(|value| *value >= 0).map(Self).ok_or(NoShowCountError)
     }
 }
 
@@ -156,7 +152,8 @@ impl GateOverride {
 }
 
 impl Profile {
-    /// Sets the gates that `wanted` names and that differ from what is stored, and moves `updated_at` to `now`.
+    /// Sets the gates that `wanted` names and that differ from what is stored, and moves `updated_at` to `now` (or just past
+    /// what is stored, should that be later).
     /// `None` when nothing differs: then nothing moved and there is nothing to save or to audit.
     pub fn change_gates(&mut self, wanted: GateOverride, now: OffsetDateTime) -> Option<Change> {
         let mut old_values = AuditFields::new();
@@ -171,17 +168,15 @@ impl Profile {
         if let Some(required) = wanted.booking_requires_approval
             && required != self.booking_requires_approval
         {
-            old_values.push((
-                "bookingRequiresApproval",
-                AuditValue::Boolean(self.booking_requires_approval),
-            ));
+            old_values.push(("bookingRequiresApproval", AuditValue::Boolean(self.booking_requires_approval)));
             new_values.push(("bookingRequiresApproval", AuditValue::Boolean(required)));
             self.booking_requires_approval = required;
         }
         if new_values.is_empty() {
             return None;
         }
-        self.updated_at = now;
+        // Whatever clock the row's last writer had, a change moves it forward.
+        self.updated_at = now.max(self.updated_at + Duration::MICROSECOND);
         Some(Change {
             action: AuditAction::Update,
             entity: AuditEntity::Profile(self.user_id.clone()),
@@ -224,11 +219,7 @@ mod tests {
         // The stored gates are (3, true).
         type Fields = Vec<(&'static str, AuditValue)>;
         let table: [(GateOverride, Fields, Fields); 3] = [
-            (
-                gates(Some(0), None),
-                vec![("noshowCount", Integer(3))],
-                vec![("noshowCount", Integer(0))],
-            ),
+            (gates(Some(0), None), vec![("noshowCount", Integer(3))], vec![("noshowCount", Integer(0))]),
             (
                 gates(Some(3), Some(false)),
                 vec![("bookingRequiresApproval", Boolean(true))],
@@ -236,14 +227,8 @@ mod tests {
             ),
             (
                 gates(Some(0), Some(false)),
-                vec![
-                    ("noshowCount", Integer(3)),
-                    ("bookingRequiresApproval", Boolean(true)),
-                ],
-                vec![
-                    ("noshowCount", Integer(0)),
-                    ("bookingRequiresApproval", Boolean(false)),
-                ],
+                vec![("noshowCount", Integer(3)), ("bookingRequiresApproval", Boolean(true))],
+                vec![("noshowCount", Integer(0)), ("bookingRequiresApproval", Boolean(false))],
             ),
         ];
         for (wanted, old_values, new_values) in table {
@@ -259,11 +244,7 @@ mod tests {
 
     #[test]
     fn equal_or_absent_values_change_nothing() {
-        for wanted in [
-            gates(None, None),
-            gates(Some(3), None),
-            gates(Some(3), Some(true)),
-        ] {
+        for wanted in [gates(None, None), gates(Some(3), None), gates(Some(3), Some(true))] {
             let mut stored = profile("usr_1", 3, true);
             assert_eq!(stored.change_gates(wanted, NOW), None);
             assert_eq!(stored, profile("usr_1", 3, true));

@@ -82,14 +82,7 @@ pub enum SortKey {
 
 impl SortKey {
     /// Every sort.
-    pub const ALL: [Self; 6] = [
-        Self::Ltv,
-        Self::Visits,
-        Self::LastVisit,
-        Self::Name,
-        Self::Gems,
-        Self::NoShows,
-    ];
+    pub const ALL: [Self; 6] = [Self::Ltv, Self::Visits, Self::LastVisit, Self::Name, Self::Gems, Self::NoShows];
 
     /// The sort's name in the API.
     #[must_use]
@@ -106,10 +99,7 @@ impl SortKey {
 
     /// The sort of that name; case-sensitive, empty is refused.
     pub fn parse(text: &str) -> Result<Self, UnknownSort> {
-        Self::ALL
-            .into_iter()
-            .find(|sort| sort.as_str() == text)
-            .ok_or(UnknownSort)
+        Self::ALL.into_iter().find(|sort| sort.as_str() == text).ok_or(UnknownSort)
     }
 }
 
@@ -168,20 +158,14 @@ mod tests {
             assert_eq!(SortKey::parse(text), Err(UnknownSort), "{text:?}");
         }
         let message = UnknownSort.to_string();
-        assert!(
-            SortKey::ALL.iter().all(|sort| message.contains(sort.as_str())),
-            "{message}"
-        );
+        assert!(SortKey::ALL.iter().all(|sort| message.contains(sort.as_str())), "{message}");
     }
 
     #[test]
     fn an_empty_search_is_no_filter() {
         assert_eq!(SearchTerm::parse(" \t"), Ok(None));
         assert_eq!(SearchTerm::parse(" 50% ").unwrap().unwrap().as_str(), "50%");
-        assert_eq!(
-            SearchTerm::parse(&"x".repeat(121)),
-            Err(TextError::TooLong { max: 120 })
-        );
+        assert_eq!(SearchTerm::parse(&"x".repeat(121)), Err(TextError::TooLong { max: 120 }));
         assert!(SearchTerm::parse(&format!(" {} ", "é".repeat(120))).is_ok());
         assert_eq!(SearchTerm::parse("a\0"), Err(TextError::Nul));
     }

@@ -83,14 +83,7 @@ impl Note {
     /// What the writing of this note leaves in the audit log: everything but its text.
     #[must_use]
     pub fn creation(&self) -> Change {
-        let Self {
-            id,
-            customer,
-            author,
-            booking,
-            content: _,
-            created_at,
-        } = self;
+        let Self { id, customer, author, booking, content: _, created_at } = self;
         Change {
             action: AuditAction::Create,
             entity: AuditEntity::Note(id.clone()),
@@ -123,16 +116,8 @@ mod tests {
 
     #[test]
     fn content_has_bounds() {
-        assert_eq!(
-            NoteContent::parse(&format!("\n{}\n", "ñ".repeat(1000)))
-                .unwrap()
-                .as_str(),
-            "ñ".repeat(1000)
-        );
-        assert_eq!(
-            NoteContent::parse(&"x".repeat(1001)),
-            Err(TextError::TooLong { max: 1000 })
-        );
+        assert_eq!(NoteContent::parse(&format!("\n{}\n", "ñ".repeat(1000))).unwrap().as_str(), "ñ".repeat(1000));
+        assert_eq!(NoteContent::parse(&"x".repeat(1001)), Err(TextError::TooLong { max: 1000 }));
         assert_eq!(NoteContent::parse(" \n\t"), Err(TextError::Empty));
         assert_eq!(NoteContent::parse("a\0b"), Err(TextError::Nul));
     }
@@ -154,12 +139,7 @@ mod tests {
             created_at: OffsetDateTime::UNIX_EPOCH,
         };
         let change = note.creation();
-        let names: Vec<_> = change
-            .new_values
-            .iter()
-            .flatten()
-            .map(|(name, _)| *name)
-            .collect();
+        let names: Vec<_> = change.new_values.iter().flatten().map(|(name, _)| *name).collect();
         assert_eq!(names, ["id", "customerId", "authorId", "bookingId", "createdAt"]);
         assert!(!format!("{change:?}").contains("ammonia"));
     }

@@ -29,10 +29,7 @@ fn within(value: i128, max: u64) -> Result<u64, PageError> {
     if value < 1 {
         return Err(PageError::TooSmall);
     }
-    u64::try_from(value)
-        .ok()
-        .filter(|value| *value <= max)
-        .ok_or(PageError::TooLarge { max })
+    u64::try_from(value).ok().filter(|value| *value <= max).ok_or(PageError::TooLarge { max })
 }
 
 /// A page number: 1 to [`MAX_NUMBER`].
@@ -118,28 +115,16 @@ mod tests {
     use super::*;
 
     fn request(number: i128, size: i128) -> PageRequest {
-        PageRequest {
-            number: PageNumber::parse(number).unwrap(),
-            size: PageSize::parse(size).unwrap(),
-        }
+        PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(size).unwrap() }
     }
 
     #[test]
     fn numbers_and_sizes_have_bounds() {
         assert_eq!(PageNumber::parse(0), Err(PageError::TooSmall));
         assert_eq!(PageNumber::parse(-5), Err(PageError::TooSmall));
-        assert_eq!(
-            PageNumber::parse(i128::from(MAX_NUMBER)),
-            Ok(PageNumber(MAX_NUMBER))
-        );
-        assert_eq!(
-            PageNumber::parse(1 << 53),
-            Err(PageError::TooLarge { max: MAX_NUMBER })
-        );
-        assert_eq!(
-            PageNumber::parse(i128::MAX),
-            Err(PageError::TooLarge { max: MAX_NUMBER })
-        );
+        assert_eq!(PageNumber::parse(i128::from(MAX_NUMBER)), Ok(PageNumber(MAX_NUMBER)));
+        assert_eq!(PageNumber::parse(1 << 53), Err(PageError::TooLarge { max: MAX_NUMBER }));
+        assert_eq!(PageNumber::parse(i128::MAX), Err(PageError::TooLarge { max: MAX_NUMBER }));
         assert_eq!(PageSize::parse(100), Ok(PageSize(100)));
         assert_eq!(PageSize::parse(101), Err(PageError::TooLarge { max: 100 }));
         assert_eq!(PageSize::parse(0), Err(PageError::TooSmall));
@@ -154,14 +139,7 @@ mod tests {
 
     #[test]
     fn total_pages_is_at_least_one() {
-        for (total, pages) in [
-            (0, 1),
-            (1, 1),
-            (20, 1),
-            (21, 2),
-            (48, 3),
-            (u64::MAX, u64::MAX / 20 + 1),
-        ] {
+        for (total, pages) in [(0, 1), (1, 1), (20, 1), (21, 2), (48, 3), (u64::MAX, u64::MAX / 20 + 1)] {
             assert_eq!(PageRequest::default().total_pages(total), pages, "{total}");
         }
     }

@@ -23,14 +23,8 @@ pub enum Role {
 
 impl Role {
     /// Every role, lowest first.
-    pub const ALL: [Self; 6] = [
-        Self::Customer,
-        Self::Staff,
-        Self::Receptionist,
-        Self::Manager,
-        Self::Owner,
-        Self::Developer,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Customer, Self::Staff, Self::Receptionist, Self::Manager, Self::Owner, Self::Developer];
 
     /// The role's name as it is stored.
     #[must_use]

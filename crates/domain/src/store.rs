@@ -8,9 +8,7 @@ use std::error::Error as StdError;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::{
-    audit::AuditWrites, customer::ports::ProfileWrites, note::ports::NoteWrites, tag::ports::TagWrites,
-};
+use crate::{audit::AuditWrites, customer::ports::ProfileWrites, note::ports::NoteWrites, tag::ports::TagWrites};
 
 /// What a port's cause looks like; logged at the boundary, never shown to a client.
 pub type Cause = Box<dyn StdError + Send + Sync>;

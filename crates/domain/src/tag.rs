@@ -55,10 +55,7 @@ impl TagName {
     #[must_use]
     pub fn slug(&self) -> TagSlug {
         let lower = self.0.to_lowercase();
-        let words: Vec<&str> = lower
-            .split(text::is_white_space)
-            .filter(|word| !word.is_empty())
-            .collect();
+        let words: Vec<&str> = lower.split(text::is_white_space).filter(|word| !word.is_empty()).collect();
         TagSlug(words.join("-"))
     }
 }
@@ -147,14 +144,7 @@ impl Tag {
     /// What the making of this tag leaves in the audit log.
     #[must_use]
     pub fn creation(&self) -> Change {
-        let Self {
-            id,
-            name,
-            slug,
-            color,
-            description,
-            created_at,
-        } = self;
+        let Self { id, name, slug, color, description, created_at } = self;
         Change {
             action: AuditAction::Create,
             entity: AuditEntity::Tag(id.clone()),
@@ -212,12 +202,7 @@ impl Assignment {
     }
 
     fn audit_fields(&self) -> AuditFields {
-        let Self {
-            customer,
-            tag,
-            assigned_by,
-            assigned_at,
-        } = self;
+        let Self { customer, tag, assigned_by, assigned_at } = self;
         vec![
             ("customerId", AuditValue::Text(customer.to_string())),
             ("tagId", AuditValue::Text(tag.to_string())),
@@ -256,14 +241,8 @@ mod tests {
 
     #[test]
     fn names_have_bounds() {
-        assert_eq!(
-            TagName::parse(&format!(" {} ", "é".repeat(40))).unwrap().as_str(),
-            "é".repeat(40)
-        );
-        assert_eq!(
-            TagName::parse(&"x".repeat(41)),
-            Err(TextError::TooLong { max: 40 })
-        );
+        assert_eq!(TagName::parse(&format!(" {} ", "é".repeat(40))).unwrap().as_str(), "é".repeat(40));
+        assert_eq!(TagName::parse(&"x".repeat(41)), Err(TextError::TooLong { max: 40 }));
         assert_eq!(TagName::parse(" \u{FEFF}"), Err(TextError::Empty));
         assert_eq!(TagName::parse("a\0"), Err(TextError::Nul));
     }
@@ -273,18 +252,8 @@ mod tests {
         for color in ["#000000", "#aBcDeF", "#FFFFFF"] {
             assert_eq!(TagColor::parse(color).unwrap().as_str(), color);
         }
-        for color in [
-            "",
-            "#",
-            "#fff",
-            "fffffff",
-            "#gggggg",
-            "#1234567",
-            " #123456",
-            "#123456\n",
-            "#é2345",
-            "#12345\0",
-        ] {
+        for color in ["", "#", "#fff", "fffffff", "#gggggg", "#1234567", " #123456", "#123456\n", "#é2345", "#12345\0"]
+        {
             assert_eq!(TagColor::parse(color), Err(TagColorError), "{color:?}");
         }
     }

@@ -90,10 +90,7 @@ impl Ids for SequentialIds {
 #[must_use]
 pub fn store_of(tx: MockTx) -> Arc<dyn Store> {
     let mut store = MockStore::new();
-    store
-        .expect_begin()
-        .times(1)
-        .return_once(move || Ok(Box::new(tx)));
+    store.expect_begin().times(1).return_once(move || Ok(Box::new(tx)));
     Arc::new(store)
 }
 
@@ -116,10 +113,7 @@ pub fn unavailable() -> StoreError {
 /// When `id` is not an id.
 #[must_use]
 pub fn actor(id: &str, role: Role) -> Actor {
-    Actor {
-        id: UserId::parse(id).expect("an id for a test"),
-        role,
-    }
+    Actor { id: UserId::parse(id).expect("an id for a test"), role }
 }
 
 /// A stored profile of that user with those gates.

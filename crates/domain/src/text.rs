@@ -47,29 +47,17 @@ pub fn parse_up_to(text: &str, max: usize) -> Result<&str, TextError> {
 /// Like [`parse_up_to`], for a text that must not be empty.
 pub fn parse_filled(text: &str, max: usize) -> Result<&str, TextError> {
     let text = parse_up_to(text, max)?;
-    if text.is_empty() {
-        Err(TextError::Empty)
-    } else {
-        Ok(text)
-    }
+    if text.is_empty() { Err(TextError::Empty) } else { Ok(text) }
 }
 
 /// Accepts opaque text (an id or slug made elsewhere) as it stands: not trimmed, not empty, no NUL.
 pub fn parse_opaque(text: &str) -> Result<&str, TextError> {
     refuse_nul(text)?;
-    if text.is_empty() {
-        Err(TextError::Empty)
-    } else {
-        Ok(text)
-    }
+    if text.is_empty() { Err(TextError::Empty) } else { Ok(text) }
 }
 
 fn refuse_nul(text: &str) -> Result<(), TextError> {
-    if text.contains('\0') {
-        Err(TextError::Nul)
-    } else {
-        Ok(())
-    }
+    if text.contains('\0') { Err(TextError::Nul) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -78,9 +66,9 @@ mod tests {
 
     /// ECMA-262 `WhiteSpace` and `LineTerminator`, spelled out.
     const ECMASCRIPT: &[char] = &[
-        '\u{9}', '\u{A}', '\u{B}', '\u{C}', '\u{D}', ' ', '\u{A0}', '\u{1680}', '\u{2000}', '\u{2001}',
-        '\u{2002}', '\u{2003}', '\u{2004}', '\u{2005}', '\u{2006}', '\u{2007}', '\u{2008}', '\u{2009}',
-        '\u{200A}', '\u{2028}', '\u{2029}', '\u{202F}', '\u{205F}', '\u{3000}', '\u{FEFF}',
+        '\u{9}', '\u{A}', '\u{B}', '\u{C}', '\u{D}', ' ', '\u{A0}', '\u{1680}', '\u{2000}', '\u{2001}', '\u{2002}',
+        '\u{2003}', '\u{2004}', '\u{2005}', '\u{2006}', '\u{2007}', '\u{2008}', '\u{2009}', '\u{200A}', '\u{2028}',
+        '\u{2029}', '\u{202F}', '\u{205F}', '\u{3000}', '\u{FEFF}',
     ];
 
     #[test]
@@ -98,11 +86,7 @@ mod tests {
     #[test]
     fn length_is_counted_in_scalar_values_after_trimming() {
         assert_eq!(parse_up_to("  ééé  ", 3), Ok("ééé"));
-        assert_eq!(
-            parse_up_to("👩‍🦰", 3),
-            Ok("👩‍🦰"),
-            "woman, joiner, hair: three scalar values"
-        );
+        assert_eq!(parse_up_to("👩‍🦰", 3), Ok("👩‍🦰"), "woman, joiner, hair: three scalar values");
         assert_eq!(parse_up_to("abcd", 3), Err(TextError::TooLong { max: 3 }));
     }
 

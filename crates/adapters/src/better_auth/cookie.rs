@@ -24,10 +24,8 @@ pub const MIN_SECRET_LENGTH: usize = 32;
 const SIGNATURE_LENGTH: usize = 44;
 
 /// Padding is required, other trailing bits than zero are not refused: as the library does it.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// The name of the session cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +37,7 @@ impl CookieName {
     #[must_use]
     pub fn new(secure: bool, prefix: &str, custom_name: Option<&str>) -> Self {
         let secure = if secure { SECURE_PREFIX } else { "" };
-        Self(custom_name.map_or_else(
-            || format!("{secure}{prefix}.session_token"),
-            |name| format!("{secure}{name}"),
-        ))
+        Self(custom_name.map_or_else(|| format!("{secure}{prefix}.session_token"), |name| format!("{secure}{name}")))
     }
 
     /// The name.
@@ -79,9 +74,7 @@ fn decode(value: &str) -> String {
     if has_malformed_escape(value) {
         return value.to_owned();
     }
-    percent_decode(value.as_bytes())
-        .decode_utf8()
-        .map_or_else(|_| value.to_owned(), std::borrow::Cow::into_owned)
+    percent_decode(value.as_bytes()).decode_utf8().map_or_else(|_| value.to_owned(), std::borrow::Cow::into_owned)
 }
 
 fn has_malformed_escape(value: &str) -> bool {
@@ -121,10 +114,7 @@ impl Secret {
         }
         let key = Hmac::new_from_slice(secret.as_bytes()).expect("an HMAC key may have any length");
         let digest = Sha256::digest(secret.as_bytes());
-        let fingerprint = format!(
-            "{:02x}{:02x}{:02x}{:02x}",
-            digest[0], digest[1], digest[2], digest[3]
-        );
+        let fingerprint = format!("{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
         Ok(Self { key, fingerprint })
     }
 
@@ -146,11 +136,7 @@ impl Secret {
             return None;
         }
         let signature = BASE64.decode(signature).ok()?;
-        self.key
-            .clone()
-            .chain_update(token.as_bytes())
-            .verify_slice(&signature)
-            .ok()?;
+        self.key.clone().chain_update(token.as_bytes()).verify_slice(&signature).ok()?;
         Some(token)
     }
 }
@@ -164,9 +150,7 @@ mod tests {
     const SECRET: &str = "test-secret-of-at-least-32-characters-long!!";
 
     fn signed(token: &str, secret: &str) -> String {
-        let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-            .unwrap()
-            .chain_update(token.as_bytes());
+        let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(token.as_bytes());
         format!("{token}.{}", BASE64.encode(mac.finalize().into_bytes()))
     }
 
@@ -207,12 +191,7 @@ mod tests {
             (b"", None),
         ];
         for (header, value) in table {
-            assert_eq!(
-                name.find_in(header).as_deref(),
-                value,
-                "{}",
-                String::from_utf8_lossy(header)
-            );
+            assert_eq!(name.find_in(header).as_deref(), value, "{}", String::from_utf8_lossy(header));
         }
     }
 
@@ -260,11 +239,7 @@ mod tests {
             (&*"x".repeat(512), true),
             (&*"x".repeat(513), false),
         ] {
-            assert_eq!(
-                secret.verify(&signed(token, SECRET)),
-                accepted.then_some(token),
-                "{token}"
-            );
+            assert_eq!(secret.verify(&signed(token, SECRET)), accepted.then_some(token), "{token}");
         }
     }
 

@@ -10,19 +10,7 @@ use super::{connect::Connector, statement::Statement};
 
 /// Every table and column that a statement of this service names.
 pub const NEEDED: &[(&str, &[&str])] = &[
-    (
-        "user",
-        &[
-            "id",
-            "name",
-            "email",
-            "image",
-            "role",
-            "banned",
-            "ban_expires",
-            "created_at",
-        ],
-    ),
+    ("user", &["id", "name", "email", "image", "role", "banned", "ban_expires", "created_at"]),
     ("session", &["user_id", "expires_at", "token"]),
     (
         "customer_profile",
@@ -53,39 +41,11 @@ pub const NEEDED: &[(&str, &[&str])] = &[
         ],
     ),
     ("loyalty_account", &["customer_id", "gems_balance"]),
-    (
-        "customer_tag",
-        &["id", "name", "slug", "color", "description", "created_at"],
-    ),
-    (
-        "customer_tag_assignment",
-        &["customer_id", "tag_id", "assigned_by", "assigned_at"],
-    ),
+    ("customer_tag", &["id", "name", "slug", "color", "description", "created_at"]),
+    ("customer_tag_assignment", &["customer_id", "tag_id", "assigned_by", "assigned_at"]),
     ("booking", &["id", "customer_id"]),
-    (
-        "customer_note",
-        &[
-            "id",
-            "customer_id",
-            "author_id",
-            "booking_id",
-            "content",
-            "created_at",
-        ],
-    ),
-    (
-        "audit_log",
-        &[
-            "id",
-            "actor_id",
-            "action",
-            "entity_type",
-            "entity_id",
-            "old_values",
-            "new_values",
-            "created_at",
-        ],
-    ),
+    ("customer_note", &["id", "customer_id", "author_id", "booking_id", "content", "created_at"]),
+    ("audit_log", &["id", "actor_id", "action", "entity_type", "entity_id", "old_values", "new_values", "created_at"]),
 ];
 
 /// The collation that names are searched and sorted under.
@@ -95,10 +55,10 @@ const COLLATION: &str = "und-x-icu";
 #[derive(Debug, Error)]
 pub enum CheckError {
     /// No connection.
-    #[error("cannot connect to the database: {0}")]
+    #[error("cannot connect to the database")]
     Connect(#[from] diesel::ConnectionError),
     /// A statement failed.
-    #[error("the database refused: {0}")]
+    #[error("the database refused")]
     Query(#[from] diesel::result::Error),
 }
 
@@ -113,10 +73,8 @@ pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
     .load(&mut connection)
     .await?;
     let tables: HashSet<&str> = columns.iter().map(|(table, _)| table.as_str()).collect();
-    let columns: HashSet<(&str, &str)> = columns
-        .iter()
-        .map(|(table, column)| (table.as_str(), column.as_str()))
-        .collect();
+    let columns: HashSet<(&str, &str)> =
+        columns.iter().map(|(table, column)| (table.as_str(), column.as_str())).collect();
 
     let mut missing = Vec::new();
     for (table, needed) in NEEDED {
@@ -132,9 +90,8 @@ pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
         }
     }
 
-    let encoding: String = Statement::<Text>::new("SELECT current_setting('server_encoding')")
-        .get_result(&mut connection)
-        .await?;
+    let encoding: String =
+        Statement::<Text>::new("SELECT current_setting('server_encoding')").get_result(&mut connection).await?;
     if encoding != "UTF8" {
         missing.push("encoding UTF8".to_owned());
     }

@@ -14,18 +14,8 @@ use super::{statement::Statement, tx::PgTx};
 #[async_trait]
 impl AuditWrites for PgTx {
     async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let AuditEntry {
-            id,
-            actor,
-            change,
-            created_at,
-        } = entry;
-        let Change {
-            action,
-            entity,
-            old_values,
-            new_values,
-        } = change;
+        let AuditEntry { id, actor, change, created_at } = entry;
+        let Change { action, entity, old_values, new_values } = change;
         let action = match action {
             AuditAction::Create => "create",
             AuditAction::Update => "update",
@@ -35,9 +25,7 @@ impl AuditWrites for PgTx {
             AuditEntity::Profile(customer) => ("customer_profile", customer.to_string()),
             AuditEntity::Note(note) => ("customer_note", note.to_string()),
             AuditEntity::Tag(tag) => ("customer_tag", tag.to_string()),
-            AuditEntity::TagAssignment(customer, tag) => {
-                ("customer_tag_assignment", format!("{customer}:{tag}"))
-            }
+            AuditEntity::TagAssignment(customer, tag) => ("customer_tag_assignment", format!("{customer}:{tag}")),
         };
         let statement = Statement::<()>::new(
             "INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, old_values, new_values, created_at) VALUES (",
@@ -59,17 +47,13 @@ impl AuditWrites for PgTx {
         .sql(", ")
         .timestamp(*created_at)
         .sql(")");
-        self.run(async |connection| statement.execute(connection).await)
-            .await?;
+        self.run(async |connection| statement.execute(connection).await).await?;
         Ok(())
     }
 }
 
 fn document(fields: &AuditFields) -> Value {
-    fields
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), json(value)))
-        .collect()
+    fields.iter().map(|(name, value)| ((*name).to_owned(), json(value))).collect()
 }
 
 fn json(value: &AuditValue) -> Value {
@@ -85,8 +69,6 @@ fn json(value: &AuditValue) -> Value {
 /// The API's form of a moment (contract, "Envelope").
 fn timestamp(value: OffsetDateTime) -> String {
     value
-        .format(format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-        ))
+        .format(format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"))
         .unwrap_or_default()
 }

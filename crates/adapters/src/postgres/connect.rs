@@ -16,13 +16,14 @@ use thiserror::Error;
 use tokio_postgres::{Config, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+/// How long a host that does not answer is waited for where no pool's timeout counts.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Why a database address was refused. Shown at start-up; never holds the address, which holds a password.
 #[derive(Debug, Error)]
 pub enum AddressError {
     /// Not an address of a PostgreSQL database.
-    #[error(
-        "must be an address such as postgres://user:password@host:5432/database?sslmode=verify-full ({0})"
-    )]
+    #[error("must be an address such as postgres://user:password@host:5432/database?sslmode=verify-full ({0})")]
     Malformed(String),
     /// An `sslmode` that is not offered.
     #[error("sslmode must be one of disable, prefer, require, verify-full")]
@@ -65,9 +66,7 @@ impl Connector {
     pub fn parse(address: &str) -> Result<Self, AddressError> {
         let (base, query) = address.split_once('?').unwrap_or((address, ""));
         if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
-            return Err(AddressError::Malformed(
-                "it does not begin with postgres://".to_owned(),
-            ));
+            return Err(AddressError::Malformed("it does not begin with postgres://".to_owned()));
         }
         let mut ssl_mode = "prefer".to_owned();
         let mut root_certificate = None;
@@ -94,33 +93,28 @@ impl Connector {
             _ => return Err(AddressError::SslMode),
         };
         config.ssl_mode(mode);
-        Ok(Self {
-            config,
-            tls: MakeRustlsConnect::new(tls),
-        })
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
     }
 
     /// Connects, and tells the connection `settings`.
     pub async fn connect(&self, settings: SessionSettings) -> ConnectionResult<AsyncPgConnection> {
-        let SessionSettings {
-            statement_timeout,
-            lock_timeout,
-            idle_in_transaction_timeout,
-        } = settings;
+        let SessionSettings { statement_timeout, lock_timeout, idle_in_transaction_timeout } = settings;
         let mut connection = self.connect_plainly().await?;
+        // `client_connection_check_interval`: what nobody waits for any more ends within a second.
         // `force_generic_plan` and `jit = off`: planning these statements anew costs more than running them
         // (docs/BENCHMARKS.md).
         let settings = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-             SET plan_cache_mode = force_generic_plan; SET jit = off",
+             SET plan_cache_mode = force_generic_plan; SET jit = off; \
+             SET client_connection_check_interval = 1000",
             statement_timeout.as_millis(),
             lock_timeout.as_millis(),
             idle_in_transaction_timeout.as_millis(),
         );
-        connection
-            .batch_execute(&settings)
-            .await
-            .map_err(ConnectionError::CouldntSetupConfiguration)?;
+        connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(connection)
     }
 
@@ -159,10 +153,7 @@ fn tls_builder() -> rustls::ConfigBuilder<ClientConfig, rustls::WantsVerifier> {
 
 fn unverified_tls() -> ClientConfig {
     let verifier = Arc::new(AnyCertificate(provider()));
-    tls_builder()
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth()
+    tls_builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
 }
 
 fn verified_tls(root_certificate: Option<&str>) -> Result<ClientConfig, AddressError> {
@@ -208,12 +199,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -222,12 +208,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use super::{
     Postgres,
     directory::chips,
-    error::store_error,
+    pool::read_optional,
     schema::customer_profile,
     statement::{Statement, join_chips},
     tx::PgTx,
@@ -239,7 +239,8 @@ const PROFILE: &str = "SELECT id, user_id, phone, gender::text, date_of_birth, \
 #[async_trait]
 impl CustomerReads for Postgres {
     async fn find_customer(&self, id: &UserId) -> Result<Option<CustomerView>, StoreError> {
-        let row: Option<CustomerRow> = Statement::<CustomerSql>::new(concat!(
+        let row: Option<CustomerRow> = read_optional!(self.pool, |connection| {
+            Statement::<CustomerSql>::new(concat!(
             "SELECT u.id, u.name, u.email, u.role, u.image, p.phone, p.gender::text, p.date_of_birth, p.total_visits,",
             " p.total_spent_paise, p.noshow_count, p.late_cancellation_count, p.booking_requires_approval,",
             " p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at, chips.slugs, chips.names, chips.colors",
@@ -247,22 +248,15 @@ impl CustomerReads for Postgres {
             " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
             join_chips!(),
             " WHERE u.id = "
-        ))
-        .text(id.as_str())
-        .get_result(&mut self.pool.connection().await?)
-        .await
-        .optional()
-        .map_err(store_error)?;
+        )).text(id.as_str()).get_result(connection)
+        })?;
         Ok(row.map(CustomerView::from))
     }
 
     async fn find_profile(&self, id: &UserId) -> Result<Option<Profile>, StoreError> {
-        let row: Option<ProfileRow> = Statement::<ProfileSql>::new(PROFILE)
+        let row: Option<ProfileRow> = read_optional!(self.pool, |connection| Statement::<ProfileSql>::new(PROFILE)
             .text(id.as_str())
-            .get_result(&mut self.pool.connection().await?)
-            .await
-            .optional()
-            .map_err(store_error)?;
+            .get_result(connection))?;
         Ok(row.map(Profile::from))
     }
 }
@@ -271,12 +265,9 @@ impl CustomerReads for Postgres {
 impl ProfileWrites for PgTx {
     async fn lock_profile(&mut self, id: &UserId) -> Result<Option<Profile>, StoreError> {
         // `NO KEY`: rows that point to the profile may be added meanwhile, other writers of it wait.
-        let statement = Statement::<ProfileSql>::new(PROFILE)
-            .text(id.as_str())
-            .sql(" FOR NO KEY UPDATE");
-        let row: Option<ProfileRow> = self
-            .run(async |connection| statement.get_result(connection).await.optional())
-            .await?;
+        let statement = Statement::<ProfileSql>::new(PROFILE).text(id.as_str()).sql(" FOR NO KEY UPDATE");
+        let row: Option<ProfileRow> =
+            self.run(async |connection| statement.get_result(connection).await.optional()).await?;
         Ok(row.map(Profile::from))
     }
 
@@ -286,16 +277,12 @@ impl ProfileWrites for PgTx {
             customer_profile::booking_requires_approval.eq(profile.booking_requires_approval),
             customer_profile::updated_at.eq(profile.updated_at),
         ));
-        self.run(async |connection| statement.execute(connection).await)
-            .await?;
+        self.run(async |connection| statement.execute(connection).await).await?;
         Ok(())
     }
 
     async fn customer_exists(&mut self, id: &UserId) -> Result<bool, StoreError> {
-        let statement = select(exists(
-            customer_profile::table.filter(customer_profile::user_id.eq(id.as_str())),
-        ));
-        self.run(async |connection| statement.get_result(connection).await)
-            .await
+        let statement = select(exists(customer_profile::table.filter(customer_profile::user_id.eq(id.as_str()))));
+        self.run(async |connection| statement.get_result(connection).await).await
     }
 }

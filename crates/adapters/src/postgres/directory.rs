@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 
 use super::{
     Postgres,
-    error::store_error,
+    pool::read,
     statement::{Statement, fold, join_chips},
 };
 
@@ -92,32 +92,17 @@ impl From<CustomerRow> for CustomerSummary {
 
 /// The chips that [`join_chips`] brings as three arrays.
 pub(super) fn chips(slugs: Vec<String>, names: Vec<String>, colors: Vec<Option<String>>) -> Vec<Chip> {
-    slugs
-        .into_iter()
-        .zip(names)
-        .zip(colors)
-        .map(|((slug, name), color)| Chip { slug, name, color })
-        .collect()
+    slugs.into_iter().zip(names).zip(colors).map(|((slug, name), color)| Chip { slug, name, color }).collect()
 }
 
 #[async_trait]
 impl DirectoryReads for Postgres {
     async fn list_customers(&self, query: &DirectoryQuery) -> Result<Page<CustomerSummary>, StoreError> {
         let pattern = query.search.as_ref().map(like_pattern);
-        let statement = page_statement(query, pattern.as_deref());
-        let lines: Vec<(i64, Option<CustomerRow>)> = statement
-            .load(&mut self.pool.connection().await?)
-            .await
-            .map_err(store_error)?;
-        let total_count = if let [(total, _), ..] = lines.as_slice() {
-            total.unsigned_abs()
-        } else {
-            0
-        };
-        let items = lines
-            .into_iter()
-            .filter_map(|(_, row)| row.map(CustomerSummary::from))
-            .collect();
+        let lines: Vec<(i64, Option<CustomerRow>)> =
+            read!(self.pool, |connection| page_statement(query, pattern.as_deref()).load(connection))?;
+        let total_count = if let [(total, _), ..] = lines.as_slice() { total.unsigned_abs() } else { 0 };
+        let items = lines.into_iter().filter_map(|(_, row)| row.map(CustomerSummary::from)).collect();
         Ok(Page { items, total_count })
     }
 }
@@ -150,10 +135,8 @@ fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> St
     let mut statement = Statement::new("WITH ");
     if let Some(pattern) = pattern {
         // Folded once, not once a row.
-        statement = statement
-            .sql("search AS (SELECT upper(lower(")
-            .text(pattern)
-            .sql(" COLLATE \"und-x-icu\")) AS pattern), ");
+        statement =
+            statement.sql("search AS (SELECT upper(lower(").text(pattern).sql(" COLLATE \"und-x-icu\")) AS pattern), ");
     }
     statement = statement
         .sql("matched AS MATERIALIZED (SELECT u.id, ")

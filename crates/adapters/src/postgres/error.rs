@@ -17,16 +17,29 @@ struct DatabaseFailure {
 }
 
 fn failure(what: impl Into<String>) -> Cause {
-    Box::new(DatabaseFailure {
-        what: what.into(),
-        constraint: None,
-    })
+    Box::new(DatabaseFailure { what: what.into(), constraint: None })
+}
+
+/// What a prepared statement answers once the platform has altered a table that it reads.
+const STALE_PLAN: &str = "cached plan must not change result type";
+/// What a connection answers as the server ends it.
+const TERMINATED: &str = "terminating connection due to administrator command";
+
+/// Whether the same statement may well succeed on another connection: this one died, or its prepared statements are
+/// outdated.
+pub(super) fn is_of_the_connection(error: &Error) -> bool {
+    match error {
+        Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _) => true,
+        Error::DatabaseError(_, information) => [STALE_PLAN, TERMINATED].contains(&information.message()),
+        _ => false,
+    }
 }
 
 /// Messages of PostgreSQL that mean "not now": diesel does not pass the SQLSTATE on. In a database whose messages are
 /// translated such a failure is answered 500 instead of 503, retryable both ways; `lc_messages = 'C'` for the
 /// service's role avoids it (docs/OPERATIONS.md).
 const NOT_NOW: &[&str] = &[
+    STALE_PLAN,
     "canceling statement due to",
     "terminating connection due to",
     "deadlock detected",
@@ -43,28 +56,20 @@ pub(crate) fn store_error(error: Error) -> StoreError {
     match error {
         Error::DatabaseError(kind, information) => database_error(kind, &*information),
         Error::BrokenTransactionManager => StoreError::Unavailable(failure("the transaction is broken")),
-        // The other kinds hold no text of the database's but a row that could not be read.
         other => StoreError::Unexpected(failure(match other {
-            Error::DeserializationError(_) => "a row could not be read",
-            Error::SerializationError(_) => "a parameter could not be written",
-            Error::NotFound => "a row that must be there is not",
-            _ => "the statement could not be built",
+            // Names a type or a column, never a value.
+            Error::DeserializationError(cause) => format!("a row could not be read: {cause}"),
+            Error::SerializationError(_) => "a parameter could not be written".to_owned(),
+            Error::NotFound => "a row that must be there is not".to_owned(),
+            _ => "the statement could not be built".to_owned(),
         })),
     }
 }
 
-fn database_error(
-    kind: DatabaseErrorKind,
-    information: &(dyn DatabaseErrorInformation + Send + Sync),
-) -> StoreError {
+fn database_error(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInformation + Send + Sync)) -> StoreError {
     let message = information.message();
     let cause = Box::new(DatabaseFailure {
-        what: message
-            .split('"')
-            .next()
-            .unwrap_or_default()
-            .trim_end()
-            .to_owned(),
+        what: message.split('"').next().unwrap_or_default().trim_end().to_owned(),
         constraint: information.constraint_name().map(str::to_owned),
     });
     match kind {
@@ -138,24 +143,15 @@ mod tests {
         }
     }
 
-    fn convert(
-        kind: DatabaseErrorKind,
-        message: &'static str,
-        constraint: Option<&'static str>,
-    ) -> StoreError {
-        store_error(Error::DatabaseError(
-            kind,
-            Box::new(Information(message, constraint)),
-        ))
+    fn convert(kind: DatabaseErrorKind, message: &'static str, constraint: Option<&'static str>) -> StoreError {
+        store_error(Error::DatabaseError(kind, Box::new(Information(message, constraint))))
     }
 
     #[test]
     fn a_deadline_or_a_lost_connection_is_unavailable() {
-        for message in [
-            "canceling statement due to lock timeout",
-            "deadlock detected",
-            "the database system is shutting down",
-        ] {
+        for message in
+            ["canceling statement due to lock timeout", "deadlock detected", "the database system is shutting down"]
+        {
             let error = convert(DatabaseErrorKind::Unknown, message, None);
             assert!(matches!(error, StoreError::Unavailable(_)), "{message}");
         }
@@ -170,41 +166,23 @@ mod tests {
             ("customer_note_customer_id_user_id_fk", Reference::Customer),
             ("customer_note_booking_id_booking_id_fk", Reference::Booking),
             ("customer_note_author_id_user_id_fk", Reference::Actor),
-            (
-                "customer_tag_assignment_tag_id_customer_tag_id_fk",
-                Reference::Tag,
-            ),
+            ("customer_tag_assignment_tag_id_customer_tag_id_fk", Reference::Tag),
             ("customer_tag_assignment_customer_id_fkey", Reference::Customer),
             ("customer_tag_assignment_assigned_by_fkey", Reference::Actor),
             ("audit_log_actor_id_fkey", Reference::Actor),
         ];
         for (constraint, reference) in table {
-            let error = convert(
-                DatabaseErrorKind::ForeignKeyViolation,
-                "violates",
-                Some(constraint),
-            );
-            assert!(
-                matches!(error, StoreError::Missing(found) if found == reference),
-                "{constraint}: {error:?}"
-            );
+            let error = convert(DatabaseErrorKind::ForeignKeyViolation, "violates", Some(constraint));
+            assert!(matches!(error, StoreError::Missing(found) if found == reference), "{constraint}: {error:?}");
         }
     }
 
     #[test]
     fn a_cause_holds_no_values() {
-        let error = convert(
-            DatabaseErrorKind::Unknown,
-            "invalid input syntax for type integer: \"personal\"",
-            Some("c"),
-        );
-        let StoreError::Unexpected(cause) = error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(
-            cause.to_string(),
-            "invalid input syntax for type integer: (constraint c)"
-        );
+        let error =
+            convert(DatabaseErrorKind::Unknown, "invalid input syntax for type integer: \"personal\"", Some("c"));
+        let StoreError::Unexpected(cause) = error else { panic!("{error:?}") };
+        assert_eq!(cause.to_string(), "invalid input syntax for type integer: (constraint c)");
         assert!(!format!("{cause:?}").contains("personal"));
     }
 }

@@ -21,10 +21,10 @@ const LOCK: i64 = 0x726F_7961_6C67_6C6F;
 #[derive(Debug, Error)]
 pub enum MigrateError {
     /// No connection.
-    #[error("cannot connect to the database: {0}")]
+    #[error("cannot connect to the database")]
     Connect(#[from] diesel::ConnectionError),
     /// A statement failed.
-    #[error("the database refused: {0}")]
+    #[error("the database refused")]
     Query(#[from] diesel::result::Error),
     /// A migration failed; those before it stay applied, it and those after it are not.
     #[error("a migration failed: {0}")]
@@ -40,10 +40,7 @@ fn embedded() -> Result<Migrations, MigrateError> {
 }
 
 fn names(migrations: &Migrations) -> Vec<String> {
-    migrations
-        .iter()
-        .map(|migration| migration.name().to_string())
-        .collect()
+    migrations.iter().map(|migration| migration.name().to_string()).collect()
 }
 
 /// Applies what is pending, each migration in a transaction, and answers the names of what it applied. A second
@@ -51,20 +48,12 @@ fn names(migrations: &Migrations) -> Vec<String> {
 pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError> {
     let mut connection = connector.connect_plainly().await?;
     // Waits as long as the other instance needs; the lock ends with the connection, whatever happens to this process.
-    connection
-        .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
-        .await?;
-    Statement::<Untyped>::new("SELECT pg_advisory_lock(")
-        .bigint(LOCK)
-        .sql(")")
-        .execute(&mut connection)
-        .await?;
+    connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+    Statement::<Untyped>::new("SELECT pg_advisory_lock(").bigint(LOCK).sql(")").execute(&mut connection).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
     let mut applied = Vec::new();
     for migration in pending_in(&harness.applied_migrations().map_err(MigrateError::Migration)?)? {
-        harness
-            .run_migration(&migration)
-            .map_err(MigrateError::Migration)?;
+        harness.run_migration(&migration).map_err(MigrateError::Migration)?;
         applied.push(migration.name().to_string());
     }
     Ok(applied)
@@ -74,9 +63,7 @@ pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError>
 pub async fn pending(connector: &Connector) -> Result<Vec<String>, MigrateError> {
     let mut connection = connector.connect_plainly().await?;
     let applied = if has_bookkeeping(&mut connection).await? {
-        AsyncMigrationHarness::new(connection)
-            .applied_migrations()
-            .map_err(MigrateError::Migration)?
+        AsyncMigrationHarness::new(connection).applied_migrations().map_err(MigrateError::Migration)?
     } else {
         Vec::new()
     };
@@ -85,9 +72,7 @@ pub async fn pending(connector: &Connector) -> Result<Vec<String>, MigrateError>
 
 /// Whether diesel's own table is there. Asking diesel would make it.
 async fn has_bookkeeping(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
-    Statement::<Bool>::new("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL")
-        .get_result(connection)
-        .await
+    Statement::<Bool>::new("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL").get_result(connection).await
 }
 
 fn pending_in(applied: &[MigrationVersion<'_>]) -> Result<Migrations, MigrateError> {

@@ -23,13 +23,7 @@ macro_rules! fold {
 /// The order "by name": A to Z ignoring case, under a collation stated here so that no two databases differ, then id.
 macro_rules! by_name {
     ($table:literal) => {
-        concat!(
-            "lower(",
-            $table,
-            ".name COLLATE \"und-x-icu\"), ",
-            $table,
-            ".id COLLATE \"C\""
-        )
+        concat!("lower(", $table, ".name COLLATE \"und-x-icu\"), ", $table, ".id COLLATE \"C\"")
     };
 }
 
@@ -68,10 +62,7 @@ pub(super) struct Statement<'q, Row> {
 impl<'q, Row> Statement<'q, Row> {
     /// Begins a statement.
     pub(super) fn new(sql: &'static str) -> Self {
-        Self {
-            parts: vec![Part::Sql(sql)],
-            row: PhantomData,
-        }
+        Self { parts: vec![Part::Sql(sql)], row: PhantomData }
     }
 
     fn with(mut self, part: Part<'q>) -> Self {

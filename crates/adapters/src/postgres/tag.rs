@@ -20,7 +20,7 @@ use time::OffsetDateTime;
 
 use super::{
     Postgres,
-    error::store_error,
+    pool::read,
     schema::{customer_tag, customer_tag_assignment},
     statement::{Statement, by_name},
     tx::PgTx,
@@ -40,35 +40,19 @@ struct TagRow {
 
 impl From<TagRow> for Tag {
     fn from(row: TagRow) -> Self {
-        let TagRow {
-            id,
-            name,
-            slug,
-            color,
-            description,
-            created_at,
-        } = row;
-        Self {
-            id: TagId::from_stored(id),
-            name,
-            slug,
-            color,
-            description,
-            created_at,
-        }
+        let TagRow { id, name, slug, color, description, created_at } = row;
+        Self { id: TagId::from_stored(id), name, slug, color, description, created_at }
     }
 }
 
 #[async_trait]
 impl TagReads for Postgres {
     async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
-        let rows: Vec<TagRow> = Statement::<TagSql>::new(concat!(
+        let rows: Vec<TagRow> = read!(self.pool, |connection| Statement::<TagSql>::new(concat!(
             "SELECT t.id, t.name, t.slug, t.color, t.description, t.created_at FROM customer_tag t ORDER BY ",
             by_name!("t")
         ))
-        .load(&mut self.pool.connection().await?)
-        .await
-        .map_err(store_error)?;
+        .load(connection))?;
         Ok(rows.into_iter().map(Tag::from).collect())
     }
 }
@@ -76,14 +60,7 @@ impl TagReads for Postgres {
 #[async_trait]
 impl TagWrites for PgTx {
     async fn insert_tag(&mut self, tag: &Tag) -> Result<bool, StoreError> {
-        let Tag {
-            id,
-            name,
-            slug,
-            color,
-            description,
-            created_at,
-        } = tag;
+        let Tag { id, name, slug, color, description, created_at } = tag;
         let statement = diesel::insert_into(customer_tag::table)
             .values((
                 customer_tag::id.eq(id.as_str()),
@@ -95,25 +72,17 @@ impl TagWrites for PgTx {
             ))
             .on_conflict(customer_tag::slug)
             .do_nothing();
-        let inserted = self
-            .run(async |connection| statement.execute(connection).await)
-            .await?;
+        let inserted = self.run(async |connection| statement.execute(connection).await).await?;
         Ok(inserted == 1)
     }
 
     async fn tag_exists(&mut self, id: &TagId) -> Result<bool, StoreError> {
         let statement = select(exists(customer_tag::table.find(id.as_str())));
-        self.run(async |connection| statement.get_result(connection).await)
-            .await
+        self.run(async |connection| statement.get_result(connection).await).await
     }
 
     async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError> {
-        let Assignment {
-            customer,
-            tag,
-            assigned_by,
-            assigned_at,
-        } = assignment;
+        let Assignment { customer, tag, assigned_by, assigned_at } = assignment;
         let statement = diesel::insert_into(customer_tag_assignment::table)
             .values((
                 customer_tag_assignment::customer_id.eq(customer.as_str()),
@@ -121,32 +90,17 @@ impl TagWrites for PgTx {
                 customer_tag_assignment::assigned_by.eq(assigned_by.as_str()),
                 customer_tag_assignment::assigned_at.eq(assigned_at),
             ))
-            .on_conflict((
-                customer_tag_assignment::customer_id,
-                customer_tag_assignment::tag_id,
-            ))
+            .on_conflict((customer_tag_assignment::customer_id, customer_tag_assignment::tag_id))
             .do_nothing();
-        let inserted = self
-            .run(async |connection| statement.execute(connection).await)
-            .await?;
+        let inserted = self.run(async |connection| statement.execute(connection).await).await?;
         Ok(inserted == 1)
     }
 
-    async fn delete_assignment(
-        &mut self,
-        customer: &UserId,
-        tag: &TagId,
-    ) -> Result<Option<Assignment>, StoreError> {
-        let statement = diesel::delete(
-            customer_tag_assignment::table.find((customer.as_str(), tag.as_str())),
-        )
-        .returning((
-            customer_tag_assignment::assigned_by,
-            customer_tag_assignment::assigned_at,
-        ));
-        let removed: Option<(String, OffsetDateTime)> = self
-            .run(async |connection| statement.get_result(connection).await.optional())
-            .await?;
+    async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError> {
+        let statement = diesel::delete(customer_tag_assignment::table.find((customer.as_str(), tag.as_str())))
+            .returning((customer_tag_assignment::assigned_by, customer_tag_assignment::assigned_at));
+        let removed: Option<(String, OffsetDateTime)> =
+            self.run(async |connection| statement.get_result(connection).await.optional()).await?;
         Ok(removed.map(|(assigned_by, assigned_at)| Assignment {
             customer: customer.clone(),
             tag: tag.clone(),

@@ -9,16 +9,14 @@ use tokio_postgres::{Client, types::ToSql};
 pub const SECRET: &str = "test-secret-of-at-least-32-characters-long!!";
 
 async fn execute(client: &Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) {
-    client
-        .execute(sql, parameters)
-        .await
-        .expect("a row of the platform's");
+    client.execute(sql, parameters).await.expect("a row of the platform's");
 }
 
 /// A user with that role and no profile.
 pub async fn user(client: &Client, id: &str, name: &str, role: Option<&str>) {
     let email = format!("{id}@example.com");
-    let sql = "INSERT INTO \"user\" (id, name, email, role, created_at) VALUES ($1, $2, $3, $4, '2025-01-02T03:04:05.678Z')";
+    let sql =
+        "INSERT INTO \"user\" (id, name, email, role, created_at) VALUES ($1, $2, $3, $4, '2025-01-02T03:04:05.678Z')";
     execute(client, sql, &[&id, &name, &email, &role]).await;
 }
 
@@ -68,11 +66,5 @@ pub async fn sign_in(client: &Client, user_id: &str) -> String {
 pub fn signed(token: &str, secret: &str) -> String {
     let key = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("an HMAC key may have any length");
     let signature = STANDARD.encode(key.chain_update(token.as_bytes()).finalize().into_bytes());
-    format!(
-        "{token}.{}",
-        signature
-            .replace('+', "%2B")
-            .replace('/', "%2F")
-            .replace('=', "%3D")
-    )
+    format!("{token}.{}", signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D"))
 }

@@ -21,9 +21,7 @@ fn id() -> UserId {
 }
 
 fn postgres_with(connector: Connector, settings: PoolSettings) -> Postgres {
-    Postgres {
-        pool: Pool::new(connector, settings),
-    }
+    Postgres { pool: Pool::new(connector, settings) }
 }
 
 #[tokio::test]
@@ -32,17 +30,11 @@ async fn a_lock_that_is_not_freed_in_time_is_unavailable() {
     let mut platform = database.client().await;
     platform::customer(&platform, "usr_1", "Asha Rao").await;
     let holder = platform.transaction().await.unwrap();
-    holder
-        .batch_execute("SELECT 1 FROM customer_profile FOR UPDATE")
-        .await
-        .unwrap();
+    holder.batch_execute("SELECT 1 FROM customer_profile FOR UPDATE").await.unwrap();
 
     let mut settings = pool_settings(2);
     settings.session.lock_timeout = Duration::from_millis(50);
-    let mut tx = postgres_with(database.connector(), settings)
-        .begin()
-        .await
-        .unwrap();
+    let mut tx = postgres_with(database.connector(), settings).begin().await.unwrap();
     let outcome = tx.lock_profile(&id()).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
 }
@@ -60,10 +52,7 @@ async fn a_statement_that_runs_too_long_is_unavailable() {
     let outcome = postgres.list_customers(&DirectoryQuery::default()).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     holder.rollback().await.unwrap();
-    assert!(
-        postgres.list_customers(&DirectoryQuery::default()).await.is_ok(),
-        "the connection serves on"
-    );
+    assert!(postgres.list_customers(&DirectoryQuery::default()).await.is_ok(), "the connection serves on");
 }
 
 #[tokio::test]
@@ -76,10 +65,7 @@ async fn a_pool_that_is_empty_and_a_server_that_is_away_are_unavailable() {
     let outcome = postgres.find_profile(&id()).await;
     assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     tx.rollback().await.unwrap();
-    assert!(
-        postgres.find_profile(&id()).await.is_ok(),
-        "the connection came back"
-    );
+    assert!(postgres.find_profile(&id()).await.is_ok(), "the connection came back");
 
     let nowhere = Connector::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
     let outcome = postgres_with(nowhere, pool_settings(1)).find_profile(&id()).await;
@@ -105,17 +91,11 @@ async fn a_unit_of_work_ends_with_its_first_failure() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
-    client
-        .batch_execute("ALTER TABLE customer_profile ADD CONSTRAINT few CHECK (noshow_count < 5)")
-        .await
-        .unwrap();
+    client.batch_execute("ALTER TABLE customer_profile ADD CONSTRAINT few CHECK (noshow_count < 5)").await.unwrap();
     let mut tx = database.postgres().begin().await.unwrap();
     let mut profile = tx.lock_profile(&id()).await.unwrap().unwrap();
     profile.noshow_count = 7;
-    assert!(matches!(
-        tx.save_gates(&profile).await,
-        Err(StoreError::Unexpected(_))
-    ));
+    assert!(matches!(tx.save_gates(&profile).await, Err(StoreError::Unexpected(_))));
     assert!(tx.lock_profile(&id()).await.is_err());
     assert!(tx.commit().await.is_err());
 }
@@ -125,7 +105,7 @@ async fn every_connection_is_told_its_limits() {
     let database = TestDatabase::migrated();
     let connector = database.connector();
     let settings = SessionSettings {
-        statement_timeout: Duration::from_millis(5000),
+        statement_timeout: Duration::from_secs(5),
         lock_timeout: Duration::from_millis(1500),
         idle_in_transaction_timeout: Duration::from_secs(9),
     };
@@ -155,16 +135,11 @@ async fn every_connection_is_told_its_limits() {
 async fn tls_means_what_libpq_says() {
     let database = TestDatabase::migrated();
     let encrypted = async |query: &str| -> Result<bool, String> {
-        let connector = Connector::parse(&format!("{}?{query}", database.address()))
-            .map_err(|error| error.to_string())?;
-        let mut connection = connector
-            .connect_plainly()
-            .await
-            .map_err(|error| error.to_string())?;
+        let connector =
+            Connector::parse(&format!("{}?{query}", database.address())).map_err(|error| error.to_string())?;
+        let mut connection = connector.connect_plainly().await.map_err(|error| error.to_string())?;
         diesel_async::RunQueryDsl::get_result(
-            diesel::dsl::sql::<diesel::sql_types::Bool>(
-                "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
-            ),
+            diesel::dsl::sql::<diesel::sql_types::Bool>("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"),
             &mut connection,
         )
         .await
@@ -174,17 +149,11 @@ async fn tls_means_what_libpq_says() {
     assert_eq!(encrypted("sslmode=prefer").await, Ok(true));
     assert_eq!(encrypted("").await, Ok(true));
     assert_eq!(encrypted("sslmode=require").await, Ok(true));
-    assert!(
-        encrypted("sslmode=verify-full").await.is_err(),
-        "the system's roots do not know this server"
-    );
+    assert!(encrypted("sslmode=verify-full").await.is_err(), "the system's roots do not know this server");
 
     let client = database.client().await;
-    let certificate: String = client
-        .query_one("SELECT pg_read_file(current_setting('ssl_cert_file'))", &[])
-        .await
-        .unwrap()
-        .get(0);
+    let certificate: String =
+        client.query_one("SELECT pg_read_file(current_setting('ssl_cert_file'))", &[]).await.unwrap().get(0);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), certificate).unwrap();
     let root = format!("sslmode=verify-full&sslrootcert={}", file.path().display());

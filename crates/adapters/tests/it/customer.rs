@@ -23,19 +23,11 @@ fn id(text: &str) -> UserId {
 
 pub(crate) fn customers(postgres: &Postgres) -> Customers {
     let postgres = Arc::new(postgres.clone());
-    Customers {
-        store: postgres.clone(),
-        reads: postgres,
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(RandomIds),
-    }
+    Customers { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) }
 }
 
 fn noshows(count: i128) -> GateOverride {
-    GateOverride {
-        noshow_count: Some(NoShowCount::parse(count).unwrap()),
-        booking_requires_approval: None,
-    }
+    GateOverride { noshow_count: Some(NoShowCount::parse(count).unwrap()), booking_requires_approval: None }
 }
 
 async fn arranged(database: &TestDatabase) -> Client {
@@ -59,35 +51,16 @@ async fn a_customer_is_shown_whole_whatever_the_role() {
         )
         .await
         .unwrap();
-    let customer = database
-        .postgres()
-        .find_customer(&id("usr_1"))
-        .await
-        .unwrap()
-        .unwrap();
+    let customer = database.postgres().find_customer(&id("usr_1")).await.unwrap().unwrap();
     assert_eq!(customer.role, None);
     assert_eq!(customer.image.as_deref(), Some("https://example.com/a.png"));
     assert_eq!(customer.gender.as_deref(), Some("prefer_not_to_say"));
     assert_eq!(customer.date_of_birth, Some(date!(1994 - 02 - 28)));
-    assert_eq!(
-        (customer.late_cancellation_count, customer.gems_balance),
-        (2, Some(42))
-    );
+    assert_eq!((customer.late_cancellation_count, customer.gems_balance), (2, Some(42)));
     assert_eq!(customer.created_at, datetime!(2025-01-02 03:04:05.678 UTC));
     assert_eq!(customer.tags.len(), 1);
-    assert_eq!(
-        database
-            .postgres()
-            .find_customer(&id("usr_manager"))
-            .await
-            .unwrap(),
-        None,
-        "no profile, no customer"
-    );
-    assert_eq!(
-        database.postgres().find_customer(&id("nobody")).await.unwrap(),
-        None
-    );
+    assert_eq!(database.postgres().find_customer(&id("usr_manager")).await.unwrap(), None, "no profile, no customer");
+    assert_eq!(database.postgres().find_customer(&id("nobody")).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -96,14 +69,9 @@ async fn an_override_changes_its_columns_alone() {
     let client = arranged(&database).await;
     let postgres = database.postgres();
     let before = postgres.find_profile(&id("usr_1")).await.unwrap().unwrap();
-    let wanted = GateOverride {
-        booking_requires_approval: Some(true),
-        ..noshows(3)
-    };
-    let after = customers(&postgres)
-        .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), wanted)
-        .await
-        .unwrap();
+    let wanted = GateOverride { booking_requires_approval: Some(true), ..noshows(3) };
+    let after =
+        customers(&postgres).override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), wanted).await.unwrap();
     let mut expected = before.clone();
     expected.noshow_count = 3;
     expected.booking_requires_approval = true;
@@ -111,7 +79,13 @@ async fn an_override_changes_its_columns_alone() {
     assert_eq!(after, expected);
     assert!(after.updated_at > before.updated_at);
     assert_eq!(postgres.find_profile(&id("usr_1")).await.unwrap(), Some(after));
-    let audit = client.query_one("SELECT action::text, entity_type, entity_id, actor_id, old_values::text, new_values::text FROM audit_log", &[]).await.unwrap();
+    let audit = client
+        .query_one(
+            "SELECT action::text, entity_type, entity_id, actor_id, old_values::text, new_values::text FROM audit_log",
+            &[],
+        )
+        .await
+        .unwrap();
     let audit: Vec<String> = (0..6).map(|column| audit.get(column)).collect();
     assert_eq!(
         audit,
@@ -147,10 +121,7 @@ async fn overrides_that_meet_are_told_as_a_chain() {
     }
     // From 0, each entry's old value is some other entry's new value, and the last one's new value is stored.
     let rows = client
-        .query(
-            "SELECT (old_values->>'noshowCount')::int, (new_values->>'noshowCount')::int FROM audit_log",
-            &[],
-        )
+        .query("SELECT (old_values->>'noshowCount')::int, (new_values->>'noshowCount')::int FROM audit_log", &[])
         .await
         .unwrap();
     assert_eq!(rows.len(), 20);
@@ -162,11 +133,7 @@ async fn overrides_that_meet_are_told_as_a_chain() {
         steps += 1;
     }
     assert_eq!(steps, 20, "{next:?}");
-    let stored: i32 = client
-        .query_one("SELECT noshow_count FROM customer_profile", &[])
-        .await
-        .unwrap()
-        .get(0);
+    let stored: i32 = client.query_one("SELECT noshow_count FROM customer_profile", &[]).await.unwrap().get(0);
     assert_eq!(stored, at);
 }
 
@@ -176,33 +143,33 @@ async fn a_customer_deleted_meanwhile_is_not_found() {
     let database = TestDatabase::migrated();
     let mut platform = arranged(&database).await;
     let deletion = platform.transaction().await.unwrap();
-    deletion
-        .batch_execute("DELETE FROM \"user\" WHERE id = 'usr_1'")
-        .await
-        .unwrap();
+    deletion.batch_execute("DELETE FROM \"user\" WHERE id = 'usr_1'").await.unwrap();
 
     let customers = customers(&database.postgres());
     let waiting = tokio::spawn(async move {
-        customers
-            .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1))
-            .await
+        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1)).await
     });
     until_somebody_waits_for_a_lock(&database).await;
     deletion.commit().await.unwrap();
     let outcome = waiting.await.unwrap();
-    assert!(
-        matches!(outcome, Err(crm_domain::customer::CustomerError::NotFound)),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(crm_domain::customer::CustomerError::NotFound)), "{outcome:?}");
 }
 
 /// Looks until some statement of the test's database waits for a lock.
 pub(crate) async fn until_somebody_waits_for_a_lock(database: &TestDatabase) {
-    let client = database.client().await;
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0 {
-        tokio::task::yield_now().await;
-    }
+    let sql =
+        "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until(&database.client().await, sql).await;
+}
+
+/// Asks until `question` is answered with yes.
+async fn until(client: &Client, question: &str) {
+    let asking = async {
+        while !client.query_one(question, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.expect(question);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -217,15 +184,10 @@ async fn a_request_that_goes_away_leaves_no_transaction_open() {
 
     // Dropped in the middle of a statement, as when a client hangs up.
     let holder = platform.transaction().await.unwrap();
-    holder
-        .batch_execute("SELECT 1 FROM customer_profile FOR UPDATE")
-        .await
-        .unwrap();
+    holder.batch_execute("SELECT 1 FROM customer_profile FOR UPDATE").await.unwrap();
     let customers = customers(&postgres);
     let waiting = tokio::spawn(async move {
-        customers
-            .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1))
-            .await
+        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1)).await
     });
     until_somebody_waits_for_a_lock(&database).await;
     waiting.abort();
@@ -234,16 +196,10 @@ async fn a_request_that_goes_away_leaves_no_transaction_open() {
 
     // Neither is left: what is in no transaction of ours is idle or gone.
     let client = database.client().await;
-    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
+    let sql = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                AND (state LIKE 'idle in transaction%' OR state = 'active')";
-    while client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0 {
-        tokio::task::yield_now().await;
-    }
-    let stored: i32 = client
-        .query_one("SELECT noshow_count FROM customer_profile", &[])
-        .await
-        .unwrap()
-        .get(0);
+    until(&client, sql).await;
+    let stored: i32 = client.query_one("SELECT noshow_count FROM customer_profile", &[]).await.unwrap().get(0);
     assert_eq!(stored, 0, "the dropped override must not have happened");
     // And the pool still serves.
     assert!(postgres.find_profile(&id("usr_1")).await.unwrap().is_some());

@@ -9,17 +9,11 @@ use time::macros::datetime;
 use tokio_postgres::Client;
 
 fn page(number: i128, size: i128) -> PageRequest {
-    PageRequest {
-        number: PageNumber::parse(number).unwrap(),
-        size: PageSize::parse(size).unwrap(),
-    }
+    PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(size).unwrap() }
 }
 
 fn everyone() -> DirectoryQuery {
-    DirectoryQuery {
-        page: page(1, 100),
-        ..DirectoryQuery::default()
-    }
+    DirectoryQuery { page: page(1, 100), ..DirectoryQuery::default() }
 }
 
 fn sorted(sort: SortKey) -> DirectoryQuery {
@@ -27,29 +21,16 @@ fn sorted(sort: SortKey) -> DirectoryQuery {
 }
 
 fn search(text: &str) -> DirectoryQuery {
-    DirectoryQuery {
-        search: SearchTerm::parse(text).unwrap(),
-        sort: SortKey::Name,
-        ..everyone()
-    }
+    DirectoryQuery { search: SearchTerm::parse(text).unwrap(), sort: SortKey::Name, ..everyone() }
 }
 
 fn tagged(slug: &str) -> DirectoryQuery {
-    DirectoryQuery {
-        tag: TagFilter::parse(slug).unwrap(),
-        ..everyone()
-    }
+    DirectoryQuery { tag: TagFilter::parse(slug).unwrap(), ..everyone() }
 }
 
 async fn list(database: &TestDatabase, query: &DirectoryQuery) -> (Vec<String>, u64) {
     let page = database.postgres().list_customers(query).await.unwrap();
-    (
-        page.items
-            .into_iter()
-            .map(|customer| customer.id.to_string())
-            .collect(),
-        page.total_count,
-    )
+    (page.items.into_iter().map(|customer| customer.id.to_string()).collect(), page.total_count)
 }
 
 async fn ids(database: &TestDatabase, query: &DirectoryQuery) -> Vec<String> {
@@ -66,12 +47,9 @@ async fn a_line_holds_the_user_the_profile_the_balance_and_the_chips() {
     let client = database.client().await;
     platform::user(&client, "usr_desk", "Desk", Some("receptionist")).await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
-    for (id, name, color) in [
-        ("t3", "vip", Some("#FF0000")),
-        ("t2", "Bridal", None),
-        ("t1", "VIP", None),
-        ("t4", "Élite", None),
-    ] {
+    for (id, name, color) in
+        [("t3", "vip", Some("#FF0000")), ("t2", "Bridal", None), ("t1", "VIP", None), ("t4", "Élite", None)]
+    {
         let slug = format!("slug-{id}");
         let sql = "INSERT INTO customer_tag (id, name, slug, color) VALUES ($1, $2, $3, $4)";
         client.execute(sql, &[&id, &name, &slug, &color]).await.unwrap();
@@ -88,32 +66,16 @@ async fn a_line_holds_the_user_the_profile_the_balance_and_the_chips() {
     let page = database.postgres().list_customers(&everyone()).await.unwrap();
     assert_eq!(page.total_count, 1);
     let customer = &page.items[0];
-    assert_eq!(
-        (customer.name.as_str(), customer.email.as_str()),
-        ("Asha Rao", "usr_1@example.com")
-    );
+    assert_eq!((customer.name.as_str(), customer.email.as_str()), ("Asha Rao", "usr_1@example.com"));
     assert_eq!(customer.phone.as_deref(), Some("+919800000001"));
-    assert_eq!(
-        (
-            customer.total_visits,
-            customer.total_spent_paise,
-            customer.noshow_count
-        ),
-        (4, 1_250_000, 1)
-    );
+    assert_eq!((customer.total_visits, customer.total_spent_paise, customer.noshow_count), (4, 1_250_000, 1));
     assert_eq!(customer.first_visit_at, Some(datetime!(2025-09-10 05:30 UTC)));
-    assert_eq!(
-        customer.last_visit_at,
-        Some(datetime!(2025-10-10 05:30:00.123456 UTC))
-    );
+    assert_eq!(customer.last_visit_at, Some(datetime!(2025-10-10 05:30:00.123456 UTC)));
     assert_eq!(customer.gems_balance, Some(42));
     assert_eq!(customer.created_at, datetime!(2025-01-02 03:04:05.678 UTC));
     // By name ignoring case, then id.
-    let chips: Vec<_> = customer
-        .tags
-        .iter()
-        .map(|chip| (chip.slug.as_str(), chip.name.as_str(), chip.color.as_deref()))
-        .collect();
+    let chips: Vec<_> =
+        customer.tags.iter().map(|chip| (chip.slug.as_str(), chip.name.as_str(), chip.color.as_deref())).collect();
     assert_eq!(
         chips,
         [
@@ -131,33 +93,20 @@ async fn only_users_stored_as_customers_with_a_profile_are_listed() {
     let client = database.client().await;
     platform::customer(&client, "usr_listed", "Listed").await;
     platform::user(&client, "usr_without_profile", "Without", Some("customer")).await;
-    for (id, role) in [
-        ("usr_null", None),
-        ("usr_staff", Some("staff")),
-        ("usr_two", Some("customer,staff")),
-    ] {
+    for (id, role) in [("usr_null", None), ("usr_staff", Some("staff")), ("usr_two", Some("customer,staff"))] {
         platform::user(&client, id, "Other", role).await;
         platform::profile(&client, id).await;
     }
-    assert_eq!(
-        list(&database, &everyone()).await,
-        (vec!["usr_listed".to_owned()], 1)
-    );
+    assert_eq!(list(&database, &everyone()).await, (vec!["usr_listed".to_owned()], 1));
 }
 
 #[tokio::test]
 async fn every_sort_has_its_order_and_breaks_ties_by_id() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
-    for (id, name) in [
-        ("B", "bela"),
-        ("a", "Émile"),
-        ("C", "anita"),
-        ("d", "Anita"),
-        ("e", "éa"),
-        ("f", "Zoya"),
-        ("g", "Ärla"),
-    ] {
+    for (id, name) in
+        [("B", "bela"), ("a", "Émile"), ("C", "anita"), ("d", "Anita"), ("e", "éa"), ("f", "Zoya"), ("g", "Ärla")]
+    {
         platform::customer(&client, id, name).await;
     }
     arranged(
@@ -170,26 +119,11 @@ async fn every_sort_has_its_order_and_breaks_ties_by_id() {
     )
     .await;
     // Ids in code point order: B, C, a, d, e, f, g.
-    for sort in [
-        SortKey::Ltv,
-        SortKey::Visits,
-        SortKey::LastVisit,
-        SortKey::NoShows,
-    ] {
-        assert_eq!(
-            ids(&database, &sorted(sort)).await,
-            ["f", "B", "a", "C", "d", "e", "g"],
-            "{sort:?}"
-        );
+    for sort in [SortKey::Ltv, SortKey::Visits, SortKey::LastVisit, SortKey::NoShows] {
+        assert_eq!(ids(&database, &sorted(sort)).await, ["f", "B", "a", "C", "d", "e", "g"], "{sort:?}");
     }
-    assert_eq!(
-        ids(&database, &sorted(SortKey::Gems)).await,
-        ["f", "B", "a", "g", "C", "d", "e"]
-    );
-    assert_eq!(
-        ids(&database, &sorted(SortKey::Name)).await,
-        ["C", "d", "g", "B", "e", "a", "f"]
-    );
+    assert_eq!(ids(&database, &sorted(SortKey::Gems)).await, ["f", "B", "a", "g", "C", "d", "e"]);
+    assert_eq!(ids(&database, &sorted(SortKey::Name)).await, ["C", "d", "g", "B", "e", "a", "f"]);
 }
 
 #[tokio::test]
@@ -207,25 +141,13 @@ async fn pages_together_are_the_list_and_past_the_end_the_total_stays_true() {
         assert_eq!(whole.len(), 57);
         let mut paged = Vec::new();
         for number in 1..=6 {
-            let (ids, total) = list(
-                &database,
-                &DirectoryQuery {
-                    sort,
-                    page: page(number, 10),
-                    ..everyone()
-                },
-            )
-            .await;
+            let (ids, total) = list(&database, &DirectoryQuery { sort, page: page(number, 10), ..everyone() }).await;
             assert_eq!(total, 57);
             paged.extend(ids);
         }
         assert_eq!(paged, whole, "{sort:?}");
         for number in [7, (1 << 53) - 1] {
-            let beyond = DirectoryQuery {
-                sort,
-                page: page(number, 100),
-                ..everyone()
-            };
+            let beyond = DirectoryQuery { sort, page: page(number, 100), ..everyone() };
             assert_eq!(list(&database, &beyond).await, (vec![], 57));
         }
     }
@@ -298,18 +220,12 @@ async fn a_tag_narrows_the_list_and_goes_with_a_search() {
     for (customer, tag) in [("1", "tag_1"), ("1", "tag_2"), ("2", "tag_1")] {
         platform::assign(&client, customer, tag, "usr_desk").await;
     }
-    assert_eq!(
-        list(&database, &tagged("at-risk")).await,
-        (vec!["1".to_owned(), "2".to_owned()], 2)
-    );
+    assert_eq!(list(&database, &tagged("at-risk")).await, (vec!["1".to_owned(), "2".to_owned()], 2));
     assert_eq!(ids(&database, &tagged("vip")).await, ["1"]);
     for unknown in ["VIP", "none", " vip"] {
         assert_eq!(list(&database, &tagged(unknown)).await, (vec![], 0), "{unknown}");
     }
-    let both = DirectoryQuery {
-        search: SearchTerm::parse("ASHA").unwrap(),
-        ..tagged("at-risk")
-    };
+    let both = DirectoryQuery { search: SearchTerm::parse("ASHA").unwrap(), ..tagged("at-risk") };
     assert_eq!(list(&database, &both).await, (vec!["1".to_owned()], 1));
     // A chip of another tag is still shown on a filtered line.
     let page = database.postgres().list_customers(&tagged("vip")).await.unwrap();
@@ -325,13 +241,14 @@ async fn a_page_with_its_chips_and_its_total_is_one_statement() {
     }
     arranged(&client, "CREATE EXTENSION pg_stat_statements").await;
     let postgres = database.postgres();
-    let query = DirectoryQuery {
-        page: page(1, 20),
-        ..search("asha")
-    };
+    let query = DirectoryQuery { page: page(1, 20), ..search("asha") };
     // The first run prepares the statement and sets the connection up.
     postgres.list_customers(&query).await.unwrap();
-    arranged(&client, "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)").await;
+    arranged(
+        &client,
+        "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)",
+    )
+    .await;
     for _ in 0..5 {
         postgres.list_customers(&query).await.unwrap();
     }

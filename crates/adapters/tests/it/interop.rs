@@ -37,9 +37,7 @@ impl Issuer {
             "`just test` installs the library; or `npm ci` in {}",
             folder.display()
         );
-        let path = std::env::split_paths(&path())
-            .map(|folder| folder.join("node"))
-            .find(|node| node.exists());
+        let path = std::env::split_paths(&path()).map(|folder| folder.join("node")).find(|node| node.exists());
         let mut process = Command::new(path.expect("Node on the PATH"))
             .arg("issuer.mjs")
             .current_dir(folder)
@@ -55,24 +53,12 @@ impl Issuer {
             .expect("the issuer");
         let commands = process.stdin.take().unwrap();
         let answers = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self {
-            process,
-            commands,
-            answers,
-        }
+        Self { process, commands, answers }
     }
 
     async fn ask(&mut self, command: Value) -> Value {
-        self.commands
-            .write_all(format!("{command}\n").as_bytes())
-            .await
-            .unwrap();
-        let answer = self
-            .answers
-            .next_line()
-            .await
-            .unwrap()
-            .expect("an answer of the issuer");
+        self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
+        let answer = self.answers.next_line().await.unwrap().expect("an answer of the issuer");
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert!(answer.get("error").is_none(), "{answer}");
         answer
@@ -94,50 +80,28 @@ impl Issuer {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "finding Node is not the service's configuration"
-)]
+#[expect(clippy::disallowed_methods, reason = "finding Node is not the service's configuration")]
 fn path() -> std::ffi::OsString {
     std::env::var_os("PATH").unwrap_or_default()
 }
 
 /// `name=value` of the cookie that the library set.
 fn cookie_of(answer: &Value, name: &str) -> String {
-    let set: Vec<&str> = answer["setCookie"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    let cookie = set.iter().find_map(|cookie| {
-        cookie
-            .split(';')
-            .next()
-            .filter(|pair| pair.starts_with(&format!("{name}=")))
-    });
-    cookie
-        .unwrap_or_else(|| panic!("no cookie {name} in {set:?}"))
-        .to_owned()
+    let set: Vec<&str> = answer["setCookie"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let cookie =
+        set.iter().find_map(|cookie| cookie.split(';').next().filter(|pair| pair.starts_with(&format!("{name}="))));
+    cookie.unwrap_or_else(|| panic!("no cookie {name} in {set:?}")).to_owned()
 }
 
 fn reader(database: &TestDatabase, cookie_name: CookieName, clock: Arc<dyn Clock>) -> BetterAuth {
-    BetterAuth {
-        cookie_name,
-        secret: Secret::new(SECRET).unwrap(),
-        pool: database.pool(),
-        clock,
-    }
+    BetterAuth { cookie_name, secret: Secret::new(SECRET).unwrap(), pool: database.pool(), clock }
 }
 
 /// The platform's whole schema, which the library needs, with this service attached to it.
 async fn platform_database() -> TestDatabase {
     let database = TestDatabase::empty();
     let client = database.client().await;
-    client
-        .batch_execute(include_str!("../fixtures/platform-schema.sql"))
-        .await
-        .unwrap();
+    client.batch_execute(include_str!("../fixtures/platform-schema.sql")).await.unwrap();
     migrate::migrate(&database.connector()).await.unwrap();
     database
 }
@@ -149,32 +113,15 @@ async fn what_the_library_issues_is_accepted_until_it_is_signed_out_or_expires()
     let mut issuer = Issuer::start(&database, &[("BETTER_AUTH_URL", "http://localhost:3000")]);
     let name = CookieName::new(false, "better-auth", None);
     let (user, cookie) = issuer.sign_up(name.as_str()).await;
-    client
-        .execute(
-            "UPDATE \"user\" SET role = 'receptionist' WHERE id = $1",
-            &[&user],
-        )
-        .await
-        .unwrap();
+    client.execute("UPDATE \"user\" SET role = 'receptionist' WHERE id = $1", &[&user]).await.unwrap();
 
     let now = reader(&database, name.clone(), Arc::new(SystemClock));
-    let actor = now
-        .find_actor(cookie.as_bytes())
-        .await
-        .unwrap()
-        .expect("a session");
-    assert_eq!(
-        (actor.id.as_str(), actor.role),
-        (user.as_str(), Role::Receptionist)
-    );
+    let actor = now.find_actor(cookie.as_bytes()).await.unwrap().expect("a session");
+    assert_eq!((actor.id.as_str(), actor.role), (user.as_str(), Role::Receptionist));
 
     // As if eight days had passed: the library gives a session seven.
     let later = reader(&database, name, clock_at(SystemClock.now() + Duration::days(8)));
-    assert_eq!(
-        later.find_actor(cookie.as_bytes()).await.unwrap(),
-        None,
-        "expired"
-    );
+    assert_eq!(later.find_actor(cookie.as_bytes()).await.unwrap(), None, "expired");
     assert!(now.find_actor(cookie.as_bytes()).await.unwrap().is_some());
 
     // The library agrees, and goes on agreeing after this service has read the session.
@@ -183,30 +130,18 @@ async fn what_the_library_issues_is_accepted_until_it_is_signed_out_or_expires()
 
     let answer = issuer.ask(json!({"do": "sign-out", "cookie": cookie})).await;
     assert_eq!(answer["status"], 200, "{answer}");
-    assert_eq!(
-        now.find_actor(cookie.as_bytes()).await.unwrap(),
-        None,
-        "signed out"
-    );
+    assert_eq!(now.find_actor(cookie.as_bytes()).await.unwrap(), None, "signed out");
 
     // Signed in again, without "remember me": another cookie, accepted as well.
-    let sign_in = json!({"do": "sign-in", "email": "asha@example.com", "password": "a long password", "rememberMe": false});
+    let sign_in =
+        json!({"do": "sign-in", "email": "asha@example.com", "password": "a long password", "rememberMe": false});
     let answer = issuer.ask(sign_in).await;
     let again = cookie_of(&answer, "better-auth.session_token");
     assert_ne!(again, cookie);
-    assert_eq!(
-        now.find_actor(again.as_bytes())
-            .await
-            .unwrap()
-            .map(|actor| actor.id.to_string()),
-        Some(user.clone())
-    );
+    assert_eq!(now.find_actor(again.as_bytes()).await.unwrap().map(|actor| actor.id.to_string()), Some(user.clone()));
 
     // A ban counts at the next request here, though the library looks at bans only when signing in.
-    client
-        .execute("UPDATE \"user\" SET banned = true WHERE id = $1", &[&user])
-        .await
-        .unwrap();
+    client.execute("UPDATE \"user\" SET banned = true WHERE id = $1", &[&user]).await.unwrap();
     assert_eq!(now.find_actor(again.as_bytes()).await.unwrap(), None, "banned");
     issuer.stop().await;
 }
@@ -214,37 +149,21 @@ async fn what_the_library_issues_is_accepted_until_it_is_signed_out_or_expires()
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_cookie_has_the_name_that_the_librarys_settings_give_it() {
     let table: [(&[(&str, &str)], CookieName); 5] = [
+        (&[("BETTER_AUTH_URL", "https://admin.example.com")], CookieName::new(true, "better-auth", None)),
         (
-            &[("BETTER_AUTH_URL", "https://admin.example.com")],
-            CookieName::new(true, "better-auth", None),
-        ),
-        (
-            &[
-                ("BETTER_AUTH_URL", "https://admin.example.com"),
-                ("USE_SECURE_COOKIES", "false"),
-            ],
+            &[("BETTER_AUTH_URL", "https://admin.example.com"), ("USE_SECURE_COOKIES", "false")],
             CookieName::new(false, "better-auth", None),
         ),
         (
-            &[
-                ("BETTER_AUTH_URL", "http://localhost:3000"),
-                ("USE_SECURE_COOKIES", "true"),
-            ],
+            &[("BETTER_AUTH_URL", "http://localhost:3000"), ("USE_SECURE_COOKIES", "true")],
             CookieName::new(true, "better-auth", None),
         ),
         (
-            &[
-                ("BETTER_AUTH_URL", "http://localhost:3000"),
-                ("COOKIE_PREFIX", "salon"),
-            ],
+            &[("BETTER_AUTH_URL", "http://localhost:3000"), ("COOKIE_PREFIX", "salon")],
             CookieName::new(false, "salon", None),
         ),
         (
-            &[
-                ("BETTER_AUTH_URL", "https://admin.example.com"),
-                ("COOKIE_PREFIX", "salon"),
-                ("COOKIE_NAME", "sid"),
-            ],
+            &[("BETTER_AUTH_URL", "https://admin.example.com"), ("COOKIE_PREFIX", "salon"), ("COOKIE_NAME", "sid")],
             CookieName::new(true, "salon", Some("sid")),
         ),
     ];
@@ -254,11 +173,7 @@ async fn the_cookie_has_the_name_that_the_librarys_settings_give_it() {
         let (user, cookie) = issuer.sign_up(name.as_str()).await;
         let reader = reader(&database, name, Arc::new(SystemClock));
         let actor = reader.find_actor(cookie.as_bytes()).await.unwrap();
-        assert_eq!(
-            actor.map(|actor| actor.id.to_string()),
-            Some(user),
-            "{settings:?}"
-        );
+        assert_eq!(actor.map(|actor| actor.id.to_string()), Some(user), "{settings:?}");
         issuer.stop().await;
     }
 }

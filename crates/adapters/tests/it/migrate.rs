@@ -26,13 +26,7 @@ async fn catalog(client: &Client) -> Vec<String> {
       UNION ALL
       SELECT format('enum %s %s %s', t.typname, e.enumsortorder, e.enumlabel) FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid
       ORDER BY 1";
-    client
-        .query(sql, &[])
-        .await
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect()
+    client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -47,18 +41,9 @@ async fn an_empty_database_gets_the_platforms_tables() {
     assert!(!applied.is_empty());
     assert_eq!(catalog(&ours.client().await).await, catalog(&platform.0).await);
 
-    assert_eq!(
-        migrate::pending(&ours.connector()).await.unwrap(),
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        migrate::migrate(&ours.connector()).await.unwrap(),
-        Vec::<String>::new()
-    );
-    assert_eq!(
-        attach::missing(&ours.connector()).await.unwrap(),
-        Vec::<String>::new()
-    );
+    assert_eq!(migrate::pending(&ours.connector()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(migrate::migrate(&ours.connector()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(attach::missing(&ours.connector()).await.unwrap(), Vec::<String>::new());
 }
 
 /// Every row of every table, as text.
@@ -66,14 +51,7 @@ async fn rows(client: &Client) -> Vec<String> {
     let mut rows = Vec::new();
     for (table, _) in attach::NEEDED {
         let sql = format!("SELECT '{table}' || row_to_json(t)::text FROM \"{table}\" t ORDER BY 1");
-        rows.extend(
-            client
-                .query(&sql, &[])
-                .await
-                .unwrap()
-                .iter()
-                .map(|row| row.get::<_, String>(0)),
-        );
+        rows.extend(client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)));
     }
     rows
 }
@@ -104,10 +82,7 @@ async fn the_platforms_database_is_left_as_it_is() {
 
     assert!(!migrate::migrate(&database.connector()).await.unwrap().is_empty());
     assert_eq!((catalog(&client).await, rows(&client).await), before);
-    assert_eq!(
-        attach::missing(&database.connector()).await.unwrap(),
-        Vec::<String>::new()
-    );
+    assert_eq!(attach::missing(&database.connector()).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -117,9 +92,7 @@ async fn a_table_that_is_missing_is_made_beside_the_others() {
     client.batch_execute(PLATFORM).await.unwrap();
     let whole = catalog(&client).await;
     client
-        .batch_execute(
-            "DROP TABLE customer_note; DROP TABLE customer_tag_assignment; DROP TABLE customer_tag",
-        )
+        .batch_execute("DROP TABLE customer_note; DROP TABLE customer_tag_assignment; DROP TABLE customer_tag")
         .await
         .unwrap();
     migrate::migrate(&database.connector()).await.unwrap();
@@ -143,10 +116,7 @@ async fn several_instances_may_start_at_once() {
     once.sort();
     once.dedup();
     assert_eq!(applied.len(), once.len(), "applied twice: {applied:?}");
-    assert_eq!(
-        attach::missing(&database.connector()).await.unwrap(),
-        Vec::<String>::new()
-    );
+    assert_eq!(attach::missing(&database.connector()).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -155,10 +125,7 @@ async fn looking_for_pending_migrations_changes_nothing() {
     assert!(!migrate::pending(&database.connector()).await.unwrap().is_empty());
     let client = database.client().await;
     let tables: i64 = client
-        .query_one(
-            "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace",
-            &[],
-        )
+        .query_one("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace", &[])
         .await
         .unwrap()
         .get(0);

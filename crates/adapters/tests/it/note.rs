@@ -20,12 +20,7 @@ use crate::customer::until_somebody_waits_for_a_lock;
 
 fn notes(postgres: &Postgres) -> Notes {
     let postgres = Arc::new(postgres.clone());
-    Notes {
-        store: postgres.clone(),
-        reads: postgres,
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(RandomIds),
-    }
+    Notes { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) }
 }
 
 fn id(text: &str) -> UserId {
@@ -36,8 +31,8 @@ fn content(text: &str) -> NoteContent {
     NoteContent::parse(text).unwrap()
 }
 
-fn booking(text: &str) -> Option<BookingId> {
-    Some(BookingId::parse(text).unwrap())
+fn booking(text: &str) -> BookingId {
+    BookingId::parse(text).unwrap()
 }
 
 async fn arranged(database: &TestDatabase) -> Client {
@@ -51,11 +46,7 @@ async fn arranged(database: &TestDatabase) -> Client {
 }
 
 async fn count(client: &Client, from: &str) -> i64 {
-    client
-        .query_one(&format!("SELECT count(*) FROM {from}"), &[])
-        .await
-        .unwrap()
-        .get(0)
+    client.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await.unwrap().get(0)
 }
 
 #[tokio::test]
@@ -65,19 +56,10 @@ async fn a_note_reads_back_as_it_was_written_and_its_audit_holds_no_text() {
     let postgres = database.postgres();
     let desk = actor("usr_desk", Role::Receptionist);
     let written = notes(&postgres)
-        .write(
-            &desk,
-            id("usr_1"),
-            content("allergic to ammonia"),
-            booking("bkg_1"),
-        )
+        .write(&desk, id("usr_1"), content("allergic to ammonia"), Some(booking("bkg_1")))
         .await
         .unwrap();
-    let page = postgres
-        .list_notes(&id("usr_1"), PageRequest::default())
-        .await
-        .unwrap()
-        .unwrap();
+    let page = postgres.list_notes(&id("usr_1"), PageRequest::default()).await.unwrap().unwrap();
     assert_eq!(page.total_count, 1);
     assert_eq!(page.items[0].note, written);
     assert_eq!(page.items[0].author_name, "Desk Person");
@@ -109,41 +91,17 @@ async fn notes_are_listed_newest_first_and_pages_have_the_exact_total() {
     let postgres = database.postgres();
     let mut listed = Vec::new();
     for number in 1..=4 {
-        let request = PageRequest {
-            number: PageNumber::parse(number).unwrap(),
-            size: PageSize::parse(4).unwrap(),
-        };
+        let request = PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(4).unwrap() };
         let page = postgres.list_notes(&id("usr_1"), request).await.unwrap().unwrap();
         assert_eq!(page.total_count, 9);
         listed.extend(page.items.into_iter().map(|listed| listed.note.id.to_string()));
     }
-    assert_eq!(
-        listed,
-        [
-            "note_9", "note_8", "note_7", "note_6", "note_5", "note_4", "note_3", "note_2", "note_1"
-        ]
-    );
+    assert_eq!(listed, ["note_9", "note_8", "note_7", "note_6", "note_5", "note_4", "note_3", "note_2", "note_1"]);
 
-    let none = postgres
-        .list_notes(&id("usr_2"), PageRequest::default())
-        .await
-        .unwrap()
-        .unwrap();
+    let none = postgres.list_notes(&id("usr_2"), PageRequest::default()).await.unwrap().unwrap();
     assert_eq!((none.items.len(), none.total_count), (0, 0));
-    assert_eq!(
-        postgres
-            .list_notes(&id("usr_desk"), PageRequest::default())
-            .await
-            .unwrap(),
-        None
-    );
-    assert_eq!(
-        postgres
-            .list_notes(&id("nobody"), PageRequest::default())
-            .await
-            .unwrap(),
-        None
-    );
+    assert_eq!(postgres.list_notes(&id("usr_desk"), PageRequest::default()).await.unwrap(), None);
+    assert_eq!(postgres.list_notes(&id("nobody"), PageRequest::default()).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -153,28 +111,15 @@ async fn refusals_leave_nothing_behind() {
     let notes = notes(&database.postgres());
     let desk = actor("usr_desk", Role::Receptionist);
     for customer in ["nobody", "usr_desk"] {
-        let outcome = notes
-            .write(&desk, id(customer), content("text"), booking("bkg_1"))
-            .await;
+        let outcome = notes.write(&desk, id(customer), content("text"), Some(booking("bkg_1"))).await;
         assert!(matches!(outcome, Err(NoteError::CustomerNotFound)), "{outcome:?}");
     }
     for wrong in ["bkg_2", "nothing"] {
-        let outcome = notes
-            .write(&desk, id("usr_1"), content("text"), booking(wrong))
-            .await;
-        assert!(
-            matches!(outcome, Err(NoteError::BookingNotOfCustomer)),
-            "{outcome:?}"
-        );
+        let outcome = notes.write(&desk, id("usr_1"), content("text"), Some(booking(wrong))).await;
+        assert!(matches!(outcome, Err(NoteError::BookingNotOfCustomer)), "{outcome:?}");
     }
-    client
-        .batch_execute("ALTER TABLE audit_log ADD CONSTRAINT no_more CHECK (false)")
-        .await
-        .unwrap();
-    assert!(matches!(
-        notes.write(&desk, id("usr_1"), content("text"), None).await,
-        Err(NoteError::Store(_))
-    ));
+    client.batch_execute("ALTER TABLE audit_log ADD CONSTRAINT no_more CHECK (false)").await.unwrap();
+    assert!(matches!(notes.write(&desk, id("usr_1"), content("text"), None).await, Err(NoteError::Store(_))));
     assert_eq!(count(&client, "customer_note").await, 0);
     assert_eq!(count(&client, "audit_log").await, 0);
 }
@@ -183,10 +128,7 @@ async fn refusals_leave_nothing_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deleted_in_the_middle_of_a_note_is_told_apart() {
     for (deletion, customer_gone) in [
-        (
-            "DELETE FROM booking WHERE id = 'bkg_1'; DELETE FROM \"user\" WHERE id = 'usr_1'",
-            true,
-        ),
+        ("DELETE FROM booking WHERE id = 'bkg_1'; DELETE FROM \"user\" WHERE id = 'usr_1'", true),
         ("DELETE FROM booking WHERE id = 'bkg_1'", false),
     ] {
         let database = TestDatabase::migrated();
@@ -196,9 +138,7 @@ async fn what_is_deleted_in_the_middle_of_a_note_is_told_apart() {
         let notes = notes(&database.postgres());
         let waiting = tokio::spawn(async move {
             let desk = actor("usr_desk", Role::Receptionist);
-            notes
-                .write(&desk, id("usr_1"), content("text"), booking("bkg_1"))
-                .await
+            notes.write(&desk, id("usr_1"), content("text"), Some(booking("bkg_1"))).await
         });
         until_somebody_waits_for_a_lock(&database).await;
         transaction.commit().await.unwrap();
@@ -206,10 +146,7 @@ async fn what_is_deleted_in_the_middle_of_a_note_is_told_apart() {
         if customer_gone {
             assert!(matches!(outcome, Err(NoteError::CustomerNotFound)), "{outcome:?}");
         } else {
-            assert!(
-                matches!(outcome, Err(NoteError::BookingNotOfCustomer)),
-                "{outcome:?}"
-            );
+            assert!(matches!(outcome, Err(NoteError::BookingNotOfCustomer)), "{outcome:?}");
         }
         assert_eq!(count(&database.client().await, "audit_log").await, 0);
     }

@@ -52,30 +52,15 @@ fn moment(text: &str) -> OffsetDateTime {
 
 /// A timestamp as a text parameter: tokio-postgres is built without a time library here.
 async fn arrange(client: &Client, vector: &Vector) {
-    client
-        .batch_execute("DELETE FROM session; DELETE FROM \"user\"")
-        .await
-        .unwrap();
+    client.batch_execute("DELETE FROM session; DELETE FROM \"user\"").await.unwrap();
     if let Some(user) = &vector.user {
-        let VectorUser {
-            id,
-            role,
-            banned,
-            ban_expires,
-        } = user;
+        let VectorUser { id, role, banned, ban_expires } = user;
         let sql = "INSERT INTO \"user\" (id, name, email, role, banned, ban_expires) \
                    VALUES ($1, 'A name', 'a@example.com', $2, $3, $4::text::timestamptz)";
-        client
-            .execute(sql, &[id, role, banned, ban_expires])
-            .await
-            .unwrap();
+        client.execute(sql, &[id, role, banned, ban_expires]).await.unwrap();
     }
     if let Some(session) = &vector.session {
-        let VectorSession {
-            token,
-            user_id,
-            expires_at,
-        } = session;
+        let VectorSession { token, user_id, expires_at } = session;
         let sql = "INSERT INTO session (id, user_id, expires_at, token) VALUES ('s', $1, $2::text::timestamptz, $3)";
         client.execute(sql, &[user_id, expires_at, token]).await.unwrap();
     }
@@ -83,16 +68,12 @@ async fn arrange(client: &Client, vector: &Vector) {
 
 #[tokio::test]
 async fn every_vector_of_the_real_library_is_answered_as_specified() {
-    let vectors: Vec<Vector> =
-        serde_json::from_str(include_str!("../fixtures/better-auth-vectors.json")).unwrap();
+    let vectors: Vec<Vector> = serde_json::from_str(include_str!("../fixtures/better-auth-vectors.json")).unwrap();
     assert_eq!(vectors.len(), 130);
     let database = TestDatabase::migrated();
     let client = database.client().await;
     // Vectors with an orphan session row or a token that holds a NUL cannot be kept under the platform's keys.
-    client
-        .batch_execute("ALTER TABLE session DROP CONSTRAINT session_user_id_fkey")
-        .await
-        .unwrap();
+    client.batch_execute("ALTER TABLE session DROP CONSTRAINT session_user_id_fkey").await.unwrap();
     let pool = database.pool();
     let mut sessions = 0;
     for vector in &vectors {
@@ -110,12 +91,7 @@ async fn every_vector_of_the_real_library_is_answered_as_specified() {
             sessions += 1;
             let user = vector.user.as_ref().unwrap();
             assert_eq!(actor.id.as_str(), user.id, "{}", vector.name);
-            assert_eq!(
-                actor.role,
-                Role::from_stored(user.role.as_deref()),
-                "{}",
-                vector.name
-            );
+            assert_eq!(actor.role, Role::from_stored(user.role.as_deref()), "{}", vector.name);
         }
     }
     assert!(sessions > 40, "only {sessions} vectors came to a session");
@@ -137,30 +113,18 @@ async fn a_session_ends_at_its_last_microsecond_and_with_a_ban() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::user(&client, "usr_1", "A name", Some("manager")).await;
-    let header = format!(
-        "better-auth.session_token={}",
-        platform::sign_in(&client, "usr_1").await
-    );
+    let header = format!("better-auth.session_token={}", platform::sign_in(&client, "usr_1").await);
     let reader = reader(&database);
 
     let table = [
         ("UPDATE session SET expires_at = '2026-11-23T10:00:00Z'", true),
-        (
-            "UPDATE session SET expires_at = '2026-11-23T09:59:59.999999Z'",
-            false,
-        ),
+        ("UPDATE session SET expires_at = '2026-11-23T09:59:59.999999Z'", false),
         ("UPDATE session SET expires_at = 'infinity'", true),
         ("UPDATE \"user\" SET banned = true", false),
-        (
-            "UPDATE \"user\" SET ban_expires = '2026-11-23T10:00:00.000001Z'",
-            false,
-        ),
+        ("UPDATE \"user\" SET ban_expires = '2026-11-23T10:00:00.000001Z'", false),
         ("UPDATE \"user\" SET ban_expires = 'infinity'", false),
         ("UPDATE \"user\" SET ban_expires = '2026-11-23T10:00:00Z'", true),
-        (
-            "UPDATE \"user\" SET banned = false, ban_expires = 'infinity'",
-            true,
-        ),
+        ("UPDATE \"user\" SET banned = false, ban_expires = 'infinity'", true),
         ("UPDATE \"user\" SET banned = null", true),
         ("DELETE FROM \"user\"", false),
     ];
@@ -176,33 +140,14 @@ async fn the_role_is_read_at_every_request() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::user(&client, "usr_1", "A name", Some("manager")).await;
-    let header = format!(
-        "better-auth.session_token={}",
-        platform::sign_in(&client, "usr_1").await
-    );
+    let header = format!("better-auth.session_token={}", platform::sign_in(&client, "usr_1").await);
     let reader = reader(&database);
-    for (stored, role) in [
-        ("manager", Role::Manager),
-        ("staff,owner", Role::Owner),
-        ("admin", Role::Customer),
-    ] {
-        client
-            .execute("UPDATE \"user\" SET role = $1", &[&stored])
-            .await
-            .unwrap();
-        assert_eq!(
-            reader.find_actor(header.as_bytes()).await.unwrap().unwrap().role,
-            role
-        );
+    for (stored, role) in [("manager", Role::Manager), ("staff,owner", Role::Owner), ("admin", Role::Customer)] {
+        client.execute("UPDATE \"user\" SET role = $1", &[&stored]).await.unwrap();
+        assert_eq!(reader.find_actor(header.as_bytes()).await.unwrap().unwrap().role, role);
     }
-    client
-        .batch_execute("UPDATE \"user\" SET role = null")
-        .await
-        .unwrap();
-    assert_eq!(
-        reader.find_actor(header.as_bytes()).await.unwrap().unwrap().role,
-        Role::Customer
-    );
+    client.batch_execute("UPDATE \"user\" SET role = null").await.unwrap();
+    assert_eq!(reader.find_actor(header.as_bytes()).await.unwrap().unwrap().role, Role::Customer);
 }
 
 /// Drizzle's generator also makes `timestamp` columns that hold UTC, and a role may have another time zone by default.
@@ -211,10 +156,7 @@ async fn columns_without_a_time_zone_are_read_as_utc() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::user(&client, "usr_1", "A name", Some("manager")).await;
-    let header = format!(
-        "better-auth.session_token={}",
-        platform::sign_in(&client, "usr_1").await
-    );
+    let header = format!("better-auth.session_token={}", platform::sign_in(&client, "usr_1").await);
     client
         .batch_execute(
             "SET TimeZone = 'UTC';
@@ -227,10 +169,7 @@ async fn columns_without_a_time_zone_are_read_as_utc() {
         .unwrap();
     let reader = reader(&database);
     assert!(reader.find_actor(header.as_bytes()).await.unwrap().is_some());
-    client
-        .batch_execute("UPDATE session SET expires_at = '2026-11-23 09:59:59.999999'")
-        .await
-        .unwrap();
+    client.batch_execute("UPDATE session SET expires_at = '2026-11-23 09:59:59.999999'").await.unwrap();
     assert!(reader.find_actor(header.as_bytes()).await.unwrap().is_none());
     client
         .batch_execute(
@@ -240,41 +179,25 @@ async fn columns_without_a_time_zone_are_read_as_utc() {
         .await
         .unwrap();
     assert!(reader.find_actor(header.as_bytes()).await.unwrap().is_none());
-    client
-        .batch_execute("UPDATE \"user\" SET ban_expires = '2026-11-23 10:00:00'")
-        .await
-        .unwrap();
+    client.batch_execute("UPDATE \"user\" SET ban_expires = '2026-11-23 10:00:00'").await.unwrap();
     assert!(reader.find_actor(header.as_bytes()).await.unwrap().is_some());
 }
 
 /// What is refused by its signature never reaches the database: here there is none to reach.
 #[tokio::test]
 async fn an_unsigned_cookie_costs_no_query() {
-    let nowhere =
-        crm_adapters::postgres::connect::Connector::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
+    let nowhere = crm_adapters::postgres::connect::Connector::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
     let reader = BetterAuth {
         cookie_name: CookieName::new(false, "better-auth", None),
         secret: Secret::new(SECRET).unwrap(),
         pool: crm_adapters::postgres::Pool::new(nowhere, crm_adapters::testing::pool_settings(1)),
         clock: clock(),
     };
-    for header in [
-        "",
-        "other=1",
-        "better-auth.session_token=",
-        "better-auth.session_token=token.AAAA",
-    ] {
-        assert_eq!(
-            reader.find_actor(header.as_bytes()).await.unwrap(),
-            None,
-            "{header}"
-        );
+    for header in ["", "other=1", "better-auth.session_token=", "better-auth.session_token=token.AAAA"] {
+        assert_eq!(reader.find_actor(header.as_bytes()).await.unwrap(), None, "{header}");
     }
     let signed = format!("better-auth.session_token={}", platform::signed("token", SECRET));
-    assert!(
-        reader.find_actor(signed.as_bytes()).await.is_err(),
-        "a signed cookie needs the database"
-    );
+    assert!(reader.find_actor(signed.as_bytes()).await.is_err(), "a signed cookie needs the database");
 }
 
 #[tokio::test]
@@ -300,9 +223,6 @@ async fn the_look_up_uses_the_index_of_tokens() {
         .unwrap();
     let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let plan = plan.join("\n");
-    assert!(
-        plan.contains("session_token_unique") && plan.contains("user_pkey"),
-        "{plan}"
-    );
+    assert!(plan.contains("session_token_unique") && plan.contains("user_pkey"), "{plan}");
     assert!(!plan.contains("Seq Scan"), "{plan}");
 }

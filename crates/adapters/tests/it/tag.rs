@@ -19,12 +19,7 @@ use crate::customer::until_somebody_waits_for_a_lock;
 
 fn tags(postgres: &Postgres) -> Tags {
     let postgres = Arc::new(postgres.clone());
-    Tags {
-        store: postgres.clone(),
-        reads: postgres,
-        clock: Arc::new(SystemClock),
-        ids: Arc::new(RandomIds),
-    }
+    Tags { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) }
 }
 
 fn customer() -> UserId {
@@ -46,36 +41,19 @@ async fn arranged(database: &TestDatabase) -> Client {
 }
 
 async fn count(client: &Client, from: &str) -> i64 {
-    client
-        .query_one(&format!("SELECT count(*) FROM {from}"), &[])
-        .await
-        .unwrap()
-        .get(0)
+    client.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await.unwrap().get(0)
 }
 
 #[tokio::test]
 async fn tags_are_listed_by_name_ignoring_case_then_id() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
-    for (id, name) in [
-        ("b", "vip"),
-        ("a", "VIP"),
-        ("c", "Élite"),
-        ("d", "eager"),
-        ("e", "Zoo"),
-        ("f", "bridal"),
-    ] {
+    for (id, name) in [("b", "vip"), ("a", "VIP"), ("c", "Élite"), ("d", "eager"), ("e", "Zoo"), ("f", "bridal")] {
         let sql = "INSERT INTO customer_tag (id, name, slug) VALUES ($1, $2, $1)";
         client.execute(sql, &[&id, &name]).await.unwrap();
     }
-    let listed: Vec<String> = database
-        .postgres()
-        .list_tags()
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|tag| tag.id.to_string())
-        .collect();
+    let listed: Vec<String> =
+        database.postgres().list_tags().await.unwrap().into_iter().map(|tag| tag.id.to_string()).collect();
     assert_eq!(listed, ["f", "d", "c", "a", "b", "e"]);
 }
 
@@ -89,10 +67,7 @@ async fn the_same_tag_made_fifty_times_at_once_is_made_once() {
             let tags = tags(&postgres);
             // Different names, one slug.
             let name = TagName::parse(if n % 2 == 0 { "At Risk" } else { " at  RISK " }).unwrap();
-            tokio::spawn(async move {
-                tags.create(&actor("usr_desk_0", Role::Manager), &name, None)
-                    .await
-            })
+            tokio::spawn(async move { tags.create(&actor("usr_desk_0", Role::Manager), &name, None).await })
         })
         .collect();
     let (mut made, mut taken) = (0, 0);
@@ -124,13 +99,12 @@ async fn the_same_assignment_made_fifty_times_at_once_is_made_once() {
         attempt.await.unwrap().unwrap();
     }
     assert_eq!(count(&client, "customer_tag_assignment").await, 1);
-    let same: i64 =
-        count(&client, "customer_tag_assignment a JOIN audit_log l ON l.actor_id = a.assigned_by AND l.entity_id = 'usr_1:tag_1'").await;
-    assert_eq!(
-        (same, count(&client, "audit_log").await),
-        (1, 1),
-        "who assigned it first is who is audited"
-    );
+    let same: i64 = count(
+        &client,
+        "customer_tag_assignment a JOIN audit_log l ON l.actor_id = a.assigned_by AND l.entity_id = 'usr_1:tag_1'",
+    )
+    .await;
+    assert_eq!((same, count(&client, "audit_log").await), (1, 1), "who assigned it first is who is audited");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -142,10 +116,9 @@ async fn the_same_assignment_removed_fifty_times_at_once_is_audited_once() {
     let attempts: Vec<_> = (0..50)
         .map(|_| {
             let tags = tags(&postgres);
-            tokio::spawn(async move {
-                tags.unassign(&actor("usr_desk_0", Role::Receptionist), &customer(), &tag())
-                    .await
-            })
+            tokio::spawn(
+                async move { tags.unassign(&actor("usr_desk_0", Role::Receptionist), &customer(), &tag()).await },
+            )
         })
         .collect();
     for attempt in attempts {
@@ -153,11 +126,7 @@ async fn the_same_assignment_removed_fifty_times_at_once_is_audited_once() {
     }
     assert_eq!(count(&client, "customer_tag_assignment").await, 0);
     assert_eq!(
-        count(
-            &client,
-            "audit_log WHERE action = 'delete' AND old_values->>'assignedBy' = 'usr_desk_3'"
-        )
-        .await,
+        count(&client, "audit_log WHERE action = 'delete' AND old_values->>'assignedBy' = 'usr_desk_3'").await,
         1
     );
     assert_eq!(count(&client, "audit_log").await, 1);
@@ -171,20 +140,11 @@ async fn unknown_customers_and_tags_are_told_apart() {
     let desk = actor("usr_desk_0", Role::Receptionist);
     let nobody = UserId::parse("nobody").unwrap();
     let nothing = TagId::parse("nothing").unwrap();
-    assert!(matches!(
-        tags.assign(&desk, nobody.clone(), nothing.clone()).await,
-        Err(TagError::CustomerNotFound)
-    ));
+    assert!(matches!(tags.assign(&desk, nobody.clone(), nothing.clone()).await, Err(TagError::CustomerNotFound)));
     // A user without a profile is no customer.
     let staff = UserId::parse("usr_desk_1").unwrap();
-    assert!(matches!(
-        tags.assign(&desk, staff, tag()).await,
-        Err(TagError::CustomerNotFound)
-    ));
-    assert!(matches!(
-        tags.assign(&desk, customer(), nothing.clone()).await,
-        Err(TagError::NotFound)
-    ));
+    assert!(matches!(tags.assign(&desk, staff, tag()).await, Err(TagError::CustomerNotFound)));
+    assert!(matches!(tags.assign(&desk, customer(), nothing.clone()).await, Err(TagError::NotFound)));
     tags.unassign(&desk, &nobody, &nothing).await.unwrap();
     assert_eq!(count(&client, "audit_log").await, 0);
 }
@@ -192,19 +152,16 @@ async fn unknown_customers_and_tags_are_told_apart() {
 /// The platform deletes a row that the assignment points to, between the look and the insert.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_deleted_in_the_middle_of_an_assignment_is_not_found() {
-    for (deletion, customer_gone) in [
-        ("DELETE FROM \"user\" WHERE id = 'usr_1'", true),
-        ("DELETE FROM customer_tag WHERE id = 'tag_1'", false),
-    ] {
+    for (deletion, customer_gone) in
+        [("DELETE FROM \"user\" WHERE id = 'usr_1'", true), ("DELETE FROM customer_tag WHERE id = 'tag_1'", false)]
+    {
         let database = TestDatabase::migrated();
         let mut platform = arranged(&database).await;
         let transaction = platform.transaction().await.unwrap();
         transaction.batch_execute(deletion).await.unwrap();
         let tags = tags(&database.postgres());
-        let waiting = tokio::spawn(async move {
-            tags.assign(&actor("usr_desk_0", Role::Receptionist), customer(), tag())
-                .await
-        });
+        let waiting =
+            tokio::spawn(async move { tags.assign(&actor("usr_desk_0", Role::Receptionist), customer(), tag()).await });
         until_somebody_waits_for_a_lock(&database).await;
         transaction.commit().await.unwrap();
         let outcome = waiting.await.unwrap();
@@ -221,21 +178,12 @@ async fn what_is_deleted_in_the_middle_of_an_assignment_is_not_found() {
 async fn a_failing_audit_undoes_the_change() {
     let database = TestDatabase::migrated();
     let client = arranged(&database).await;
-    client
-        .batch_execute("ALTER TABLE audit_log ADD CONSTRAINT no_more CHECK (false)")
-        .await
-        .unwrap();
+    client.batch_execute("ALTER TABLE audit_log ADD CONSTRAINT no_more CHECK (false)").await.unwrap();
     let tags = tags(&database.postgres());
     let desk = actor("usr_desk_0", Role::Manager);
     let name = TagName::parse("New").unwrap();
-    assert!(matches!(
-        tags.create(&desk, &name, None).await,
-        Err(TagError::Store(_))
-    ));
-    assert!(matches!(
-        tags.assign(&desk, customer(), tag()).await,
-        Err(TagError::Store(_))
-    ));
+    assert!(matches!(tags.create(&desk, &name, None).await, Err(TagError::Store(_))));
+    assert!(matches!(tags.assign(&desk, customer(), tag()).await, Err(TagError::Store(_))));
     assert_eq!(count(&client, "customer_tag").await, 1);
     assert_eq!(count(&client, "customer_tag_assignment").await, 0);
 }

@@ -8,14 +8,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 use tokio_postgres::{Client, NoTls};
 
-const ROLES: [&str; 6] = [
-    "customer",
-    "staff",
-    "receptionist",
-    "manager",
-    "owner",
-    "developer",
-];
+const ROLES: [&str; 6] = ["customer", "staff", "receptionist", "manager", "owner", "developer"];
 
 #[tokio::main(flavor = "current_thread")]
 #[expect(clippy::print_stdout, reason = "printing is what this program is for")]
@@ -28,22 +21,13 @@ async fn main() -> anyhow::Result<()> {
     let (client, connection) = tokio_postgres::connect(&database, NoTls).await?;
     let connection = tokio::spawn(connection);
 
-    let users: i64 = client
-        .query_one("SELECT count(*) FROM \"user\"", &[])
-        .await?
-        .get(0);
+    let users: i64 = client.query_one("SELECT count(*) FROM \"user\"", &[]).await?.get(0);
     if users == 0 {
-        client
-            .execute("SELECT set_config('demo.customers', $1, false)", &[&customers])
-            .await?;
+        client.execute("SELECT set_config('demo.customers', $1, false)", &[&customers]).await?;
         client.batch_execute(include_str!("demo.sql")).await?;
         println!("demo: {customers} customers loaded");
     }
-    if client
-        .query_opt("SELECT FROM \"user\" WHERE id = 'usr_demo_developer'", &[])
-        .await?
-        .is_none()
-    {
+    if client.query_opt("SELECT FROM \"user\" WHERE id = 'usr_demo_developer'", &[]).await?.is_none() {
         println!("demo: this database has users of its own; sign in at the platform to get a session cookie");
         return Ok(());
     }
@@ -51,9 +35,7 @@ async fn main() -> anyhow::Result<()> {
     println!("\nOne line for each role, to be pasted (customer and staff are refused, as they should be):\n");
     for role in ROLES {
         let cookie = sign(&session(&client, role).await?, &secret);
-        println!(
-            "# {role}\ncurl --cookie 'better-auth.session_token={cookie}' '{base_url}/api/customers?pageSize=3'"
-        );
+        println!("# {role}\ncurl --cookie 'better-auth.session_token={cookie}' '{base_url}/api/customers?pageSize=3'");
     }
     println!();
     drop(client);
@@ -62,10 +44,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn variable(name: &str) -> anyhow::Result<String> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this program is not the service and has no configuration file"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "this program is not the service and has no configuration file")]
     std::env::var(name).map_err(|error| anyhow::anyhow!("{name}: {error}"))
 }
 
@@ -86,16 +65,8 @@ async fn session(client: &Client, role: &str) -> anyhow::Result<String> {
 
 /// The cookie's value as Better Auth signs and encodes it (`docs/SESSIONS.md`).
 fn sign(token: &str, secret: &str) -> String {
-    let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .map(|key| key.chain_update(token.as_bytes()).finalize());
-    let signature = mac
-        .map(|mac| STANDARD.encode(mac.into_bytes()))
-        .unwrap_or_default();
-    format!(
-        "{token}.{}",
-        signature
-            .replace('+', "%2B")
-            .replace('/', "%2F")
-            .replace('=', "%3D")
-    )
+    let mac =
+        Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map(|key| key.chain_update(token.as_bytes()).finalize());
+    let signature = mac.map(|mac| STANDARD.encode(mac.into_bytes())).unwrap_or_default();
+    format!("{token}.{}", signature.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D"))
 }

@@ -9,17 +9,16 @@ use crm_domain::{
     tag::Chip,
 };
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     endpoint::{Answer, Caller, Use},
-    extract::{OptionalBodyOf, PathOf, QueryOf},
-    field::{Field, optional},
+    extract::{OptionalBodyOf, PathOf, QueryOf, both},
+    field::{Field, Members, optional},
     render::{self, Day, Timestamp},
 };
 
-#[derive(Debug, Default, Deserialize, Validate)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Validate)]
 pub(super) struct ListCustomersQuery {
     #[garde(custom(optional))]
     q: Field<Option<SearchTerm>>,
@@ -31,6 +30,18 @@ pub(super) struct ListCustomersQuery {
     page_size: Field<PageSize>,
     #[garde(custom(optional))]
     tag: Field<Option<TagFilter>>,
+}
+
+impl From<Members> for ListCustomersQuery {
+    fn from(mut members: Members) -> Self {
+        Self {
+            q: members.take("q"),
+            sort: members.take("sort"),
+            page: members.take("page"),
+            page_size: members.take("pageSize"),
+            tag: members.take("tag"),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -108,13 +119,7 @@ impl From<CustomerSummary> for CustomerSummaryResponse {
 
 /// `GET /api/customers`
 pub(super) async fn list_customers(services: Use, query: QueryOf<ListCustomersQuery>) -> Answer {
-    let ListCustomersQuery {
-        q,
-        sort,
-        page,
-        page_size,
-        tag,
-    } = query.0;
+    let ListCustomersQuery { q, sort, page, page_size, tag } = query.0?;
     let query = DirectoryQuery {
         search: q.optional().flatten(),
         tag: tag.optional().flatten(),
@@ -126,11 +131,7 @@ pub(super) async fn list_customers(services: Use, query: QueryOf<ListCustomersQu
     };
     let Page { items, total_count } = services.directory.list(&query).await?;
     let customers = items.into_iter().map(CustomerSummaryResponse::from).collect();
-    Ok(render::page(
-        query.page,
-        total_count,
-        CustomersResponse { customers },
-    ))
+    Ok(render::page(query.page, total_count, CustomersResponse { customers }))
 }
 
 #[derive(Serialize)]
@@ -217,13 +218,21 @@ fn success(customer: impl Serialize) -> HttpResponse {
     render::success(StatusCode::OK, CustomerResponse { customer })
 }
 
-#[derive(Debug, Default, Deserialize, Validate)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Validate)]
 pub(super) struct OverrideGatesRequest {
     #[garde(custom(optional))]
     noshow_count: Field<NoShowCount>,
     #[garde(custom(optional))]
     booking_requires_approval: Field<bool>,
+}
+
+impl From<Members> for OverrideGatesRequest {
+    fn from(mut members: Members) -> Self {
+        Self {
+            noshow_count: members.take("noshowCount"),
+            booking_requires_approval: members.take("bookingRequiresApproval"),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -316,11 +325,8 @@ pub(super) async fn override_gates(
     path: PathOf,
     body: OptionalBodyOf<OverrideGatesRequest>,
 ) -> Answer {
-    let id = path.id("id", UserId::parse)?;
-    let OverrideGatesRequest {
-        noshow_count,
-        booking_requires_approval,
-    } = body.0;
+    let (id, body) = both(path.id("id", UserId::parse), body.0)?;
+    let OverrideGatesRequest { noshow_count, booking_requires_approval } = body;
     let wanted = GateOverride {
         noshow_count: noshow_count.optional(),
         booking_requires_approval: booking_requires_approval.optional(),

@@ -35,9 +35,7 @@ where
     F::Output: Responder + 'static,
 {
     let route = Route::new()
-        .guard(actix_web::guard::fn_guard(move |context| {
-            methods.contains(&context.head().method)
-        }))
+        .guard(actix_web::guard::fn_guard(move |context| methods.contains(&context.head().method)))
         .to(handler)
         .wrap(from_fn(move |request, next| admit(least_role, request, next)));
     Endpoint { methods, route }
@@ -80,20 +78,13 @@ endpoint_of!(
 
 /// A path with its endpoints. `OPTIONS` is answered 204, any other method 405 with `Allow`.
 pub(super) fn resource<const N: usize>(path: &str, endpoints: [Endpoint; N]) -> Resource {
-    let methods = endpoints
-        .iter()
-        .flat_map(|endpoint| endpoint.methods)
-        .chain(&[Method::OPTIONS]);
+    let methods = endpoints.iter().flat_map(|endpoint| endpoint.methods).chain(&[Method::OPTIONS]);
     let allow: Rc<str> = methods.map(Method::as_str).collect::<Vec<_>>().join(", ").into();
 
     let options = allow.clone();
     let mut resource = web::resource(path).route(web::method(Method::OPTIONS).to(move || {
         let options = options.clone();
-        async move {
-            HttpResponse::NoContent()
-                .insert_header((ALLOW, &*options))
-                .finish()
-        }
+        async move { HttpResponse::NoContent().insert_header((ALLOW, &*options)).finish() }
     }));
     for Endpoint { methods: _, route } in endpoints {
         resource = resource.route(route);
@@ -130,8 +121,7 @@ async fn admit(
                 http_request.extensions_mut().insert(actor);
                 next.call(request).await.map(ServiceResponse::map_into_boxed_body)
             };
-            match tokio::time::timeout(settings.request_timeout, AssertUnwindSafe(work).catch_unwind()).await
-            {
+            match tokio::time::timeout(settings.request_timeout, AssertUnwindSafe(work).catch_unwind()).await {
                 Ok(Ok(outcome)) => outcome,
                 // The panic hook has logged where.
                 Ok(Err(_)) => Err(ApiError::Internal("the handler panicked".into()).into()),
@@ -149,17 +139,11 @@ async fn check(
     least_role: Role,
     request: &HttpRequest,
 ) -> Result<Actor, ApiError> {
-    if !settings
-        .origins
-        .admit(request.method(), request.uri(), request.headers())
-    {
+    if !settings.origins.admit(request.method(), request.uri(), request.headers()) {
         return Err(ApiError::Forbidden);
     }
-    let actor = services
-        .sessions
-        .find_actor(&cookie_header(request.headers()))
-        .await?
-        .ok_or(ApiError::Unauthenticated)?;
+    let actor =
+        services.sessions.find_actor(&cookie_header(request.headers())).await?.ok_or(ApiError::Unauthenticated)?;
     if actor.role < least_role {
         return Err(ApiError::Forbidden);
     }
@@ -168,11 +152,7 @@ async fn check(
 
 /// The `Cookie` headers as one: HTTP/2 splits them.
 fn cookie_header(headers: &HeaderMap) -> Vec<u8> {
-    headers
-        .get_all(COOKIE)
-        .map(actix_web::http::header::HeaderValue::as_bytes)
-        .collect::<Vec<_>>()
-        .join(&b"; "[..])
+    headers.get_all(COOKIE).map(actix_web::http::header::HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..])
 }
 
 /// Whoever [`admit`] let in.

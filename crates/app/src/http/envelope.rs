@@ -46,9 +46,7 @@ pub(super) async fn envelope(
 /// An inbound id that matches `^[A-Za-z0-9_-]{1,64}$`.
 fn kept_request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let safe = id
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    let safe = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     (safe && (1..=LONGEST_REQUEST_ID).contains(&id.len())).then(|| id.to_owned())
 }
 
@@ -63,11 +61,7 @@ fn with_error_body<B: MessageBody>(
     response: ServiceResponse<EitherBody<B, BoxBody>>,
     request_id: &str,
 ) -> ServiceResponse<EitherBody<B, BoxBody>> {
-    let body = match response
-        .response()
-        .error()
-        .and_then(|error| error.as_error::<ApiError>())
-    {
+    let body = match response.response().error().and_then(|error| error.as_error::<ApiError>()) {
         Some(error) => {
             if let Some(cause) = error.cause() {
                 tracing::error!(request_id, code = %error, cause = chain(&**cause), "a request failed");
@@ -77,9 +71,7 @@ fn with_error_body<B: MessageBody>(
         None => render::json(&ApiError::of_status(response.status()).body(request_id)),
     };
     let mut response = response.map_body(|_, _| EitherBody::right(BoxBody::new(body)));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -97,10 +89,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 /// One line for each request: never the address itself, which holds ids and search terms.
 fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Instant) {
     let request = response.request();
-    let role = request
-        .extensions()
-        .get::<Actor>()
-        .map(|actor| actor.role.as_str());
+    let role = request.extensions().get::<Actor>().map(|actor| actor.role.as_str());
     tracing::info!(
         request_id,
         method = request.method().as_str(),

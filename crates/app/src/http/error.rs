@@ -51,10 +51,7 @@ impl ApiError {
 
     /// One field that fails its rule.
     pub(crate) fn invalid_field(field: &str, message: impl Into<String>) -> Self {
-        Self::Invalid(
-            Input::Data,
-            Details::from([(field.to_owned(), vec![message.into()])]),
-        )
+        Self::Invalid(Input::Data, Details::from([(field.to_owned(), vec![message.into()])]))
     }
 
     /// No route leads there.

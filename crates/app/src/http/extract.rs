@@ -1,7 +1,7 @@
 //! Input: the query, the path and the body, read as the contract says.
 //!
-//! Bodies and queries both become an object of JSON values first, and a request struct of [`super::field::Field`]s
-//! then; garde collects what is wrong with it.
+//! Bodies and queries both become [`Members`] first, and a request struct of [`super::field::Field`]s then; garde
+//! collects what is wrong with it.
 
 use std::fmt;
 
@@ -20,34 +20,44 @@ use garde::Validate;
 use percent_encoding::percent_decode_str;
 use serde::{
     Deserialize,
-    de::{DeserializeOwned, Deserializer, Error as _, MapAccess, Visitor},
+    de::{Deserializer, MapAccess, Visitor},
 };
-use serde_json::{Map, Value, value::RawValue};
 
-use super::error::{ApiError, Details, Input};
+use super::{
+    error::{ApiError, Details, Input},
+    field::{Given, Members},
+};
 
 /// The most bytes a body may have: 64 KiB.
 const MAX_BODY: usize = 64 * 1024;
 
-type Members = Map<String, Value>;
+/// The deepest that a body's arrays and objects may stand in each other. Reading one takes no stack, but nobody who
+/// means well sends it.
+const MAX_NESTING: usize = 128;
 
-/// Reads a request struct from its members and checks all of its fields.
-fn validated<T: DeserializeOwned + Validate<Context = ()>>(
-    input: Input,
-    members: Members,
-) -> Result<T, ApiError> {
-    let request: T = serde_json::from_value(Value::Object(members)).map_err(|_| ApiError::malformed())?;
+/// Makes a request struct of its members and checks all of its fields.
+fn validated<T: From<Members> + Validate<Context = ()>>(input: Input, members: Members) -> Result<T, ApiError> {
+    let request = T::from(members);
     request.validate().map_err(|report| {
         let mut details = Details::new();
         for (path, error) in report.iter() {
-            details
-                .entry(camel_case(&path.to_string()))
-                .or_default()
-                .push(error.message().to_owned());
+            details.entry(camel_case(&path.to_string())).or_default().push(error.message().to_owned());
         }
         ApiError::Invalid(input, details)
     })?;
     Ok(request)
+}
+
+/// Both values, or what is wrong with either: every failing field of path, query and body is told at once.
+pub(super) fn both<A, B>(a: Result<A, ApiError>, b: Result<B, ApiError>) -> Result<(A, B), ApiError> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(ApiError::Invalid(_, mut details)), Err(ApiError::Invalid(_, more))) => {
+            details.extend(more);
+            Err(ApiError::Invalid(Input::Data, details))
+        }
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 /// `page_size` as the API calls it: `pageSize`.
@@ -56,39 +66,29 @@ fn camel_case(name: &str) -> String {
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |name, word| {
         let mut letters = word.chars();
-        name + &letters
-            .next()
-            .map(|first| first.to_ascii_uppercase())
-            .into_iter()
-            .chain(letters)
-            .collect::<String>()
+        name + &letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
     })
 }
 
-/// The query. Unknown parameters are ignored, of a repeated one the last counts.
-pub(super) struct QueryOf<T>(pub(super) T);
+/// The query, or what is wrong with it. Unknown parameters are ignored, of a repeated one the last counts.
+pub(super) struct QueryOf<T>(pub(super) Result<T, ApiError>);
 
-impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for QueryOf<T> {
+impl<T: From<Members> + Validate<Context = ()>> FromRequest for QueryOf<T> {
     type Error = ApiError;
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        ready(validated(Input::Query, query_members(request.query_string())).map(Self))
+        ready(Ok(Self(validated(Input::Query, query_members(request.query_string())))))
     }
 }
 
-/// A value that cannot be decoded becomes null, which no field accepts; a name that cannot is nobody's.
+/// A name that cannot be decoded is nobody's.
 fn query_members(query: &str) -> Members {
-    query
-        .split('&')
-        .filter_map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Some((
-                form_decoded(name)?,
-                form_decoded(value).map_or(Value::Null, Value::String),
-            ))
-        })
-        .collect()
+    let pairs = query.split('&').filter_map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        Some((form_decoded(name)?, form_decoded(value).map_or(Given::Undecodable, Given::Text)))
+    });
+    Members(pairs.collect())
 }
 
 fn form_decoded(text: &str) -> Option<String> {
@@ -104,10 +104,7 @@ fn decoded(text: &str) -> Option<String> {
     if !well_formed {
         return None;
     }
-    percent_decode_str(text)
-        .decode_utf8()
-        .ok()
-        .map(std::borrow::Cow::into_owned)
+    percent_decode_str(text).decode_utf8().ok().map(std::borrow::Cow::into_owned)
 }
 
 /// The path's parameters, read by the handler, because what is wrong with a body comes before them.
@@ -122,11 +119,9 @@ impl PathOf {
             .split('/')
             .position(|part| part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) == Some(name));
         // The path as it was sent; the router's own copy has been decoded in parts.
-        let segment = place
-            .and_then(|place| self.0.uri().path().split('/').nth(place))
-            .unwrap_or_default();
-        let text = decoded(segment)
-            .ok_or_else(|| ApiError::invalid_field(name, "must be percent-encoded UTF-8 text"))?;
+        let segment = place.and_then(|place| self.0.uri().path().split('/').nth(place)).unwrap_or_default();
+        let text =
+            decoded(segment).ok_or_else(|| ApiError::invalid_field(name, "must be percent-encoded UTF-8 text"))?;
         parse(&text).map_err(|error| ApiError::invalid_field(name, error.to_string()))
     }
 }
@@ -140,13 +135,14 @@ impl FromRequest for PathOf {
     }
 }
 
-/// A body that must be a JSON object.
-pub(super) struct BodyOf<T>(pub(super) T);
+/// A body that must be a JSON object, or what is wrong with its fields. A wrong content type or size is an error of the
+/// extractor itself: it comes before anything that is wrong with the path.
+pub(super) struct BodyOf<T>(pub(super) Result<T, ApiError>);
 
 /// Like [`BodyOf`], where no body at all counts as `{}`, whatever its content type.
-pub(super) struct OptionalBodyOf<T>(pub(super) T);
+pub(super) struct OptionalBodyOf<T>(pub(super) Result<T, ApiError>);
 
-impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for BodyOf<T> {
+impl<T: From<Members> + Validate<Context = ()>> FromRequest for BodyOf<T> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -154,12 +150,12 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for BodyOf<T> {
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let body = read_body(&request, payload).await?;
-            validated(Input::Data, body_members(&body)?).map(Self)
+            Ok(Self(body_members(&body).and_then(|members| validated(Input::Data, members))))
         })
     }
 }
 
-impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for OptionalBodyOf<T> {
+impl<T: From<Members> + Validate<Context = ()>> FromRequest for OptionalBodyOf<T> {
     type Error = ApiError;
     type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
 
@@ -167,29 +163,20 @@ impl<T: DeserializeOwned + Validate<Context = ()>> FromRequest for OptionalBodyO
         let (request, payload) = (request.clone(), payload.take());
         Box::pin(async move {
             let body = read_body(&request, payload).await?;
-            let members = if body.is_empty() {
-                Members::new()
-            } else {
-                body_members(&body)?
-            };
-            validated(Input::Data, members).map(Self)
+            let members = if body.is_empty() { Ok(Members::default()) } else { body_members(&body) };
+            Ok(Self(members.and_then(|members| validated(Input::Data, members))))
         })
     }
 }
 
 /// Reads the body: first its type (415), then its size (413). An empty one has neither.
 async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
-    let declared: Option<u64> = request
-        .headers()
-        .get(CONTENT_LENGTH)
-        .and_then(|length| length.to_str().ok()?.parse().ok());
+    let declared: Option<u64> =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     let json = is_json(request);
     let mut body = BytesMut::new();
     if declared.is_some_and(|length| length > 0) {
-        check_size(
-            json,
-            declared.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX)),
-        )?;
+        check_size(json, declared.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX)))?;
     }
     while let Some(chunk) = payload.next().await {
         // The client went away or sent what is not HTTP.
@@ -206,75 +193,59 @@ fn check_size(json: bool, length: usize) -> Result<(), ApiError> {
     if !json {
         return Err(ApiError::UnsupportedMediaType);
     }
-    if length > MAX_BODY {
-        Err(ApiError::PayloadTooLarge)
-    } else {
-        Ok(())
-    }
+    if length > MAX_BODY { Err(ApiError::PayloadTooLarge) } else { Ok(()) }
 }
 
 /// Whether the content type is `application/json`, whatever its parameters.
 fn is_json(request: &HttpRequest) -> bool {
-    let content_type = request
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    content_type
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .eq_ignore_ascii_case("application/json")
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
 fn body_members(body: &[u8]) -> Result<Members, ApiError> {
-    let Body { members, duplicates } = serde_json::from_slice(body).map_err(|_| ApiError::malformed())?;
-    if duplicates.is_empty() {
-        Ok(members)
-    } else {
-        Err(ApiError::Invalid(Input::Data, duplicates))
+    if nesting(body) > MAX_NESTING {
+        return Err(ApiError::malformed());
     }
+    serde_json::from_slice(body).map_err(|_| ApiError::malformed())
 }
 
-/// A JSON object, with what its members are named twice.
-struct Body {
-    members: Members,
-    duplicates: Details,
+/// How deep arrays and objects stand in each other, at the deepest.
+fn nesting(body: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
-impl<'de> Deserialize<'de> for Body {
+/// The members of a JSON object.
+impl<'de> Deserialize<'de> for Members {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Object;
 
         impl<'de> Visitor<'de> for Object {
-            type Value = Body;
+            type Value = Members;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Body, A::Error> {
-                let mut body = Body {
-                    members: Members::new(),
-                    duplicates: Details::new(),
-                };
-                while let Some((name, raw)) = map.next_entry::<String, &RawValue>()? {
-                    let value = match serde_json::from_str(raw.get()) {
-                        Ok(value) => value,
-                        // JSON, but no number of ours (1e999): its field's doing, and null is what no field accepts.
-                        Err(_) if raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()) => {
-                            Value::Null
-                        }
-                        // Nested too deeply, half a surrogate pair: the whole body's doing.
-                        Err(error) => return Err(A::Error::custom(error)),
-                    };
-                    if body.members.insert(name.clone(), value).is_some() {
-                        body.duplicates
-                            .insert(name, vec!["must be given only once".to_owned()]);
-                    }
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Members, A::Error> {
+                let mut members = Members::default();
+                while let Some((name, given)) = object.next_entry::<String, Given>()? {
+                    members.0.entry(name).and_modify(|given| *given = Given::Twice).or_insert(given);
                 }
-                Ok(body)
+                Ok(members)
             }
         }
 
@@ -284,45 +255,34 @@ impl<'de> Deserialize<'de> for Body {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    fn members(query: &str) -> Value {
-        Value::Object(query_members(query))
+    fn text(text: &str) -> Given {
+        Given::Text(text.to_owned())
+    }
+
+    fn members<const N: usize>(members: [(&str, Given); N]) -> Members {
+        Members(members.into_iter().map(|(name, given)| (name.to_owned(), given)).collect())
     }
 
     #[test]
     fn queries_are_decoded_once_and_the_last_of_a_name_counts() {
-        assert_eq!(
-            members("q=a+b%2Bc&q=%C3%A9"),
-            json!({"": null, "q": "é"})
-                .as_object()
-                .map(|_| json!({"q": "é"}))
-                .unwrap()
-        );
-        assert_eq!(members("q=a%2525"), json!({"q": "a%25"}));
-        assert_eq!(members("q"), json!({"q": ""}));
-        assert_eq!(members("page%53ize=5"), json!({"pageSize": "5"}));
-        assert_eq!(
-            members("q=%zz&tag=%ff&sort=%"),
-            json!({"q": null, "tag": null, "sort": null})
-        );
-        assert_eq!(members("q=%zz&q=a"), json!({"q": "a"}));
-        assert_eq!(members("%zz=1&a=b=c"), json!({"a": "b=c"}));
-    }
-
-    fn body(text: &str) -> Result<Value, ApiError> {
-        body_members(text.as_bytes()).map(Value::Object)
+        assert_eq!(query_members("q=a+b%2Bc&q=%C3%A9"), members([("q", text("é"))]));
+        assert_eq!(query_members("q=a+b%2Bc"), members([("q", text("a b+c"))]));
+        assert_eq!(query_members("q=a%2525"), members([("q", text("a%25"))]));
+        assert_eq!(query_members("q"), members([("q", text(""))]));
+        assert_eq!(query_members("page%53ize=5"), members([("pageSize", text("5"))]));
+        let undecodable =
+            members([("q", Given::Undecodable), ("tag", Given::Undecodable), ("sort", Given::Undecodable)]);
+        assert_eq!(query_members("q=%zz&tag=%ff&sort=%"), undecodable);
+        assert_eq!(query_members("q=%zz&q=a"), members([("q", text("a"))]));
+        assert_eq!(query_members("%zz=1&a=b=c"), members([("a", text("b=c"))]));
     }
 
     #[test]
     fn bodies_are_objects_of_json() {
-        assert_eq!(body(r#"{"a":1,"b":[{}]}"#).unwrap(), json!({"a": 1, "b": [{}]}));
-        assert_eq!(
-            body(r#"{"a":1e999,"b":-1e999}"#).unwrap(),
-            json!({"a": null, "b": null})
-        );
+        let body = body_members(br#"{"a":1,"b":[{}],"a":1}"#).unwrap();
+        assert_eq!(body, members([("a", Given::Twice), ("b", Given::Composite)]));
         for text in [
             "",
             "null",
@@ -338,28 +298,23 @@ mod tests {
             r#"{"a":01}"#,
             "{\"a\":\"\n\"}",
         ] {
-            let error = body(text).unwrap_err();
+            let error = body_members(text.as_bytes()).unwrap_err();
             assert!(
                 matches!(&error, ApiError::Invalid(Input::Data, details) if details.is_empty()),
                 "{text}: {error:?}"
             );
         }
-        let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
-        assert!(body(&deep).is_err());
-        let invalid_utf8 = body_members(b"{\"a\":\"\xff\"}");
-        assert!(invalid_utf8.is_err());
+        assert!(body_members(b"{\"a\":\"\xff\"}").is_err());
     }
 
     #[test]
-    fn a_name_given_twice_is_told() {
-        let error = body(r#"{"a":1,"b":2,"a":1}"#).unwrap_err();
-        let ApiError::Invalid(Input::Data, details) = error else {
-            panic!("{error:?}")
-        };
-        assert_eq!(
-            details,
-            Details::from([("a".to_owned(), vec!["must be given only once".to_owned()])])
-        );
+    fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(body_members(nested(MAX_NESTING).as_bytes()).is_ok());
+        assert!(body_members(nested(MAX_NESTING + 1).as_bytes()).is_err());
+        assert!(body_members(nested(30_000).as_bytes()).is_err());
+        let brackets = format!(r#"{{"a":"{}\"{}"}}"#, "[".repeat(1000), "{".repeat(1000));
+        assert!(body_members(brackets.as_bytes()).is_ok());
     }
 
     #[test]

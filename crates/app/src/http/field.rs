@@ -3,10 +3,9 @@
 //! A field's rule is written once, in the domain's `parse`; this file only says how a value gets there from JSON or
 //! from a query. Reading a field never fails, so that every failing field is told at once: garde collects them.
 
-#![expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "garde passes its context by reference"
-)]
+#![expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context by reference")]
+
+use std::{collections::HashMap, fmt};
 
 use crm_domain::{
     customer::NoShowCount,
@@ -17,15 +16,99 @@ use crm_domain::{
     tag::{TagColor, TagName},
     text,
 };
-use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
 
 use super::error::ApiError;
+
+/// What was given for one name. A type of our own rather than `serde_json::Value`: it holds no nested values, so no
+/// input can make it large or deep.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Given {
+    Null,
+    Boolean(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+    /// An array or an object.
+    Composite,
+    /// A query's value whose escapes are malformed or not UTF-8.
+    Undecodable,
+    /// A body's member that was given more than once.
+    Twice,
+}
+
+impl<'de> Deserialize<'de> for Given {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Json;
+
+        impl<'de> Visitor<'de> for Json {
+            type Value = Given;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Given, E> {
+                Ok(Given::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Given, E> {
+                Ok(Given::Boolean(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Given, E> {
+                Ok(Given::Integer(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Given, E> {
+                Ok(Given::Integer(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Given, E> {
+                Ok(Given::Float(value))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Given, E> {
+                Ok(Given::Text(value.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Given, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Given::Composite)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Given, A::Error> {
+                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Given::Composite)
+            }
+        }
+
+        deserializer.deserialize_any(Json)
+    }
+}
+
+/// What a body or a query gives, by name. What no request struct takes is ignored.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Members(pub(super) HashMap<String, Given>);
+
+impl Members {
+    /// The field of that name, as the API calls it.
+    pub(super) fn take<T: FieldValue>(&mut self, name: &str) -> Field<T> {
+        match self.0.remove(name) {
+            None => Field::Absent,
+            Some(Given::Twice) => Field::Invalid("must be given only once".to_owned()),
+            Some(given) => T::read(&given).map_or_else(Field::Invalid, Field::Present),
+        }
+    }
+}
 
 /// A value that a field can hold.
 pub(super) trait FieldValue: Sized {
     /// Reads it, or says what is allowed ("must be at most 100").
-    fn read(value: &Value) -> Result<Self, String>;
+    fn read(given: &Given) -> Result<Self, String>;
 }
 
 /// One field of a request.
@@ -52,13 +135,6 @@ impl<T> Field<T> {
     }
 }
 
-impl<'de, T: FieldValue> Deserialize<'de> for Field<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(deserializer)?;
-        Ok(T::read(&value).map_or_else(Self::Invalid, Self::Present))
-    }
-}
-
 /// garde's rule for a field that may be absent (never null: contract, "PATCH").
 pub(super) fn optional<T>(field: &Field<T>, _context: &()) -> garde::Result {
     match field {
@@ -75,58 +151,46 @@ pub(super) fn required<T>(field: &Field<T>, context: &()) -> garde::Result {
     }
 }
 
-fn string(value: &Value) -> Result<&str, String> {
-    value.as_str().ok_or_else(|| "must be a string".to_owned())
+fn string(given: &Given) -> Result<&str, String> {
+    match given {
+        Given::Text(text) => Ok(text),
+        _ => Err("must be a string".to_owned()),
+    }
 }
 
 /// An integer of a JSON body. JSON has one kind of number: `3`, `3.0` and `3e0` are the same integer.
-fn integer(value: &Value) -> Result<i128, String> {
-    let Value::Number(number) = value else {
-        return Err("must be an integer".to_owned());
-    };
-    if let Some(integer) = number.as_i64() {
-        return Ok(i128::from(integer));
-    }
-    if let Some(integer) = number.as_u64() {
-        return Ok(i128::from(integer));
-    }
-    match number.as_f64() {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "a float too large becomes an integer too large"
-        )]
-        Some(float) if float.fract() == 0.0 => Ok(float as i128),
+fn integer(given: &Given) -> Result<i128, String> {
+    match given {
+        Given::Integer(integer) => Ok(*integer),
+        #[expect(clippy::cast_possible_truncation, reason = "a float too large becomes an integer too large")]
+        Given::Float(float) if float.fract() == 0.0 => Ok(*float as i128),
         _ => Err("must be an integer".to_owned()),
     }
 }
 
 /// An integer of a query: `7`, `+7`, `007`, white space around it ignored. One too long for any type is too large.
-fn decimal(value: &Value) -> Result<i128, String> {
-    let text = text::trim(query_text(value)?);
+fn decimal(given: &Given) -> Result<i128, String> {
+    let text = text::trim(query_text(given)?);
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err("must be an integer".to_owned());
     }
-    let limit = if text.starts_with('-') {
-        i128::MIN
-    } else {
-        i128::MAX
-    };
+    let limit = if text.starts_with('-') { i128::MIN } else { i128::MAX };
     Ok(text.parse().unwrap_or(limit))
 }
 
-/// A text of a query; null stands for one that could not be decoded.
-fn query_text(value: &Value) -> Result<&str, String> {
-    value
-        .as_str()
-        .ok_or_else(|| "must be percent-encoded UTF-8 text".to_owned())
+fn query_text(given: &Given) -> Result<&str, String> {
+    match given {
+        Given::Text(text) => Ok(text),
+        _ => Err("must be percent-encoded UTF-8 text".to_owned()),
+    }
 }
 
 macro_rules! field_value {
     ($type:ty, $read:ident, $parse:expr) => {
         impl FieldValue for $type {
-            fn read(value: &Value) -> Result<Self, String> {
-                $parse($read(value)?).map_err(|error| error.to_string())
+            fn read(given: &Given) -> Result<Self, String> {
+                $parse($read(given)?).map_err(|error| error.to_string())
             }
         }
     };
@@ -141,8 +205,11 @@ field_value!(NoteContent, string, NoteContent::parse);
 field_value!(BookingId, string, BookingId::parse);
 
 impl FieldValue for bool {
-    fn read(value: &Value) -> Result<Self, String> {
-        value.as_bool().ok_or_else(|| "must be true or false".to_owned())
+    fn read(given: &Given) -> Result<Self, String> {
+        match given {
+            Given::Boolean(value) => Ok(*value),
+            _ => Err("must be true or false".to_owned()),
+        }
     }
 }
 
@@ -155,32 +222,52 @@ field_value!(Option<TagFilter>, query_text, TagFilter::parse);
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+
+    fn given(json: &str) -> Given {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn json_is_given_as_it_is() {
+        for (json, expected) in [
+            ("null", Given::Null),
+            ("true", Given::Boolean(true)),
+            ("-3", Given::Integer(-3)),
+            ("18446744073709551615", Given::Integer(u64::MAX.into())),
+            ("1.5", Given::Float(1.5)),
+            ("\"a\"", Given::Text("a".to_owned())),
+            ("[[1], {}]", Given::Composite),
+            (r#"{"$serde_json::private::RawValue":"42"}"#, Given::Composite),
+            (r#"{"$serde_json::private::Number":"42"}"#, Given::Composite),
+        ] {
+            assert_eq!(given(json), expected, "{json}");
+        }
+    }
 
     #[test]
     fn integers_of_bodies() {
-        for (value, expected) in [
-            (json!(3), Ok(3)),
-            (json!(-1), Ok(-1)),
-            (json!(3.0), Ok(3)),
-            (json!(-0.0), Ok(0)),
-            (json!(1e3), Ok(1000)),
-            (json!(u64::MAX), Ok(i128::from(u64::MAX))),
-            (json!(1e300), Ok(i128::MAX)),
-            (json!(1.5), Err(())),
-            (json!("3"), Err(())),
-            (json!(null), Err(())),
-            (json!(true), Err(())),
-            (json!([3]), Err(())),
+        for (json, expected) in [
+            ("3", Ok(3)),
+            ("-1", Ok(-1)),
+            ("3.0", Ok(3)),
+            ("-0.0", Ok(0)),
+            ("1e3", Ok(1000)),
+            ("18446744073709551615", Ok(i128::from(u64::MAX))),
+            ("1e300", Ok(i128::MAX)),
+            ("1.5", Err(())),
+            ("\"3\"", Err(())),
+            ("null", Err(())),
+            ("true", Err(())),
+            ("[3]", Err(())),
         ] {
-            assert_eq!(integer(&value).map_err(|_| ()), expected, "{value}");
+            assert_eq!(integer(&given(json)).map_err(|_| ()), expected, "{json}");
         }
     }
 
     #[test]
     fn integers_of_queries() {
+        let decimal = |text: &str| decimal(&Given::Text(text.to_owned())).map_err(|_| ());
         for (text, expected) in [
             ("7", Ok(7)),
             ("+7", Ok(7)),
@@ -200,10 +287,10 @@ mod tests {
             ("٧", Err(())),
             ("7 7", Err(())),
         ] {
-            assert_eq!(decimal(&json!(text)).map_err(|_| ()), expected, "{text:?}");
+            assert_eq!(decimal(text), expected, "{text:?}");
         }
-        assert_eq!(decimal(&json!("9".repeat(400))), Ok(i128::MAX));
-        assert_eq!(decimal(&json!(format!("-{}", "9".repeat(400)))), Ok(i128::MIN));
-        assert_eq!(decimal(&json!(format!("{}7", "0".repeat(400)))), Ok(7));
+        assert_eq!(decimal(&"9".repeat(400)), Ok(i128::MAX));
+        assert_eq!(decimal(&format!("-{}", "9".repeat(400))), Ok(i128::MIN));
+        assert_eq!(decimal(&format!("{}7", "0".repeat(400))), Ok(7));
     }
 }

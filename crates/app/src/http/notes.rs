@@ -7,22 +7,27 @@ use crm_domain::{
     page::{Page, PageNumber, PageRequest, PageSize},
 };
 use garde::Validate;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{
     endpoint::{Answer, Caller, Use},
-    extract::{BodyOf, PathOf, QueryOf},
-    field::{Field, optional, required},
+    extract::{BodyOf, PathOf, QueryOf, both},
+    field::{Field, Members, optional, required},
     render::{self, Timestamp},
 };
 
-#[derive(Debug, Default, Deserialize, Validate)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Validate)]
 pub(super) struct ListNotesQuery {
     #[garde(custom(optional))]
     page: Field<PageNumber>,
     #[garde(custom(optional))]
     page_size: Field<PageSize>,
+}
+
+impl From<Members> for ListNotesQuery {
+    fn from(mut members: Members) -> Self {
+        Self { page: members.take("page"), page_size: members.take("pageSize") }
+    }
 }
 
 #[derive(Serialize)]
@@ -56,14 +61,7 @@ struct NoteResponse {
 
 impl From<Note> for NoteResponse {
     fn from(note: Note) -> Self {
-        let Note {
-            id,
-            customer,
-            author,
-            booking,
-            content,
-            created_at,
-        } = note;
+        let Note { id, customer, author, booking, content, created_at } = note;
         Self {
             id: id.to_string(),
             customer_id: customer.to_string(),
@@ -78,28 +76,21 @@ impl From<Note> for NoteResponse {
 impl From<ListedNote> for ListedNoteResponse {
     fn from(listed: ListedNote) -> Self {
         let ListedNote { note, author_name } = listed;
-        Self {
-            note: note.into(),
-            author_name,
-        }
+        Self { note: note.into(), author_name }
     }
 }
 
 /// `GET /api/customers/{id}/notes`
 pub(super) async fn list_notes(services: Use, path: PathOf, query: QueryOf<ListNotesQuery>) -> Answer {
-    let customer = path.id("id", UserId::parse)?;
-    let ListNotesQuery { page, page_size } = query.0;
-    let request = PageRequest {
-        number: page.optional().unwrap_or_default(),
-        size: page_size.optional().unwrap_or_default(),
-    };
+    let (customer, ListNotesQuery { page, page_size }) = both(path.id("id", UserId::parse), query.0)?;
+    let request =
+        PageRequest { number: page.optional().unwrap_or_default(), size: page_size.optional().unwrap_or_default() };
     let Page { items, total_count } = services.notes.list(&customer, request).await?;
     let notes = items.into_iter().map(ListedNoteResponse::from).collect();
     Ok(render::page(request, total_count, NotesResponse { notes }))
 }
 
-#[derive(Debug, Default, Deserialize, Validate)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Debug, Validate)]
 pub(super) struct WriteNoteRequest {
     #[garde(custom(required))]
     content: Field<NoteContent>,
@@ -107,21 +98,15 @@ pub(super) struct WriteNoteRequest {
     booking_id: Field<BookingId>,
 }
 
+impl From<Members> for WriteNoteRequest {
+    fn from(mut members: Members) -> Self {
+        Self { content: members.take("content"), booking_id: members.take("bookingId") }
+    }
+}
+
 /// `POST /api/customers/{id}/notes`
-pub(super) async fn write_note(
-    services: Use,
-    caller: Caller,
-    path: PathOf,
-    body: BodyOf<WriteNoteRequest>,
-) -> Answer {
-    let customer = path.id("id", UserId::parse)?;
-    let WriteNoteRequest { content, booking_id } = body.0;
-    let note = services
-        .notes
-        .write(&caller.0, customer, content.required()?, booking_id.optional())
-        .await?;
-    Ok(render::success(
-        StatusCode::CREATED,
-        WrittenNoteResponse { note: note.into() },
-    ))
+pub(super) async fn write_note(services: Use, caller: Caller, path: PathOf, body: BodyOf<WriteNoteRequest>) -> Answer {
+    let (customer, WriteNoteRequest { content, booking_id }) = both(path.id("id", UserId::parse), body.0)?;
+    let note = services.notes.write(&caller.0, customer, content.required()?, booking_id.optional()).await?;
+    Ok(render::success(StatusCode::CREATED, WrittenNoteResponse { note: note.into() }))
 }

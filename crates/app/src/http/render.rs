@@ -27,37 +27,17 @@ struct Success<T> {
 
 /// `{"success":true,"data":…}` with that status.
 pub(super) fn success(status: StatusCode, data: impl Serialize) -> HttpResponse {
-    respond(
-        status,
-        &Success {
-            success: true,
-            data,
-            meta: None,
-        },
-    )
+    respond(status, &Success { success: true, data, meta: None })
 }
 
 /// `{"success":true,"data":…,"meta":…}`.
 pub(super) fn page(request: PageRequest, total_count: u64, data: impl Serialize) -> HttpResponse {
-    let meta = Meta {
-        page: request.number(),
-        total_pages: request.total_pages(total_count),
-        total_count,
-    };
-    respond(
-        StatusCode::OK,
-        &Success {
-            success: true,
-            data,
-            meta: Some(meta),
-        },
-    )
+    let meta = Meta { page: request.number(), total_pages: request.total_pages(total_count), total_count };
+    respond(StatusCode::OK, &Success { success: true, data, meta: Some(meta) })
 }
 
 fn respond(status: StatusCode, body: &impl Serialize) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header(ContentType::json())
-        .body(json(body))
+    HttpResponse::build(status).insert_header(ContentType::json()).body(json(body))
 }
 
 /// The JSON of one of our own types: their keys are text and their numbers finite, so there is nothing to fail.
@@ -72,11 +52,7 @@ pub(super) struct Timestamp(pub(super) OffsetDateTime);
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-        let text = self
-            .0
-            .to_offset(UtcOffset::UTC)
-            .format(form)
-            .map_err(S::Error::custom)?;
+        let text = self.0.to_offset(UtcOffset::UTC).format(form).map_err(S::Error::custom)?;
         serializer.serialize_str(&text)
     }
 }
@@ -87,10 +63,7 @@ pub(super) struct Day(pub(super) Date);
 
 impl Serialize for Day {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self
-            .0
-            .format(format_description!("[year]-[month]-[day]"))
-            .map_err(S::Error::custom)?;
+        let text = self.0.format(format_description!("[year]-[month]-[day]")).map_err(S::Error::custom)?;
         serializer.serialize_str(&text)
     }
 }
@@ -109,10 +82,7 @@ mod tests {
     fn moments_have_exactly_one_form() {
         let table = [
             (datetime!(2025-09-10 05:30 UTC), "\"2025-09-10T05:30:00.000Z\""),
-            (
-                datetime!(2025-09-10 05:30:00.999_999 UTC),
-                "\"2025-09-10T05:30:00.999Z\"",
-            ),
+            (datetime!(2025-09-10 05:30:00.999_999 UTC), "\"2025-09-10T05:30:00.999Z\""),
             (datetime!(2025-09-10 11:00 +5:30), "\"2025-09-10T05:30:00.000Z\""),
             (datetime!(0999-01-01 0:00 UTC), "\"0999-01-01T00:00:00.000Z\""),
         ];

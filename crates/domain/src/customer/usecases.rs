@@ -57,12 +57,7 @@ impl Customers {
         let now = self.clock.now();
         if let Some(change) = profile.change_gates(wanted, now) {
             tx.save_gates(&profile).await?;
-            let entry = AuditEntry {
-                id: self.ids.audit(),
-                actor: actor.id.clone(),
-                change,
-                created_at: now,
-            };
+            let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at: now };
             tx.insert_audit_entry(&entry).await?;
         }
         Ok(profile)
@@ -77,25 +72,16 @@ mod tests {
         customer::{NoShowCount, ports::MockCustomerReads},
         role::Role,
         testing::{
-            MockTx, NOW, SequentialIds, actor, clock, profile, store_of, store_that_must_not_begin,
-            unavailable,
+            MockTx, NOW, SequentialIds, actor, clock, profile, store_of, store_that_must_not_begin, unavailable,
         },
     };
 
     fn customers(store: Arc<dyn Store>, reads: MockCustomerReads) -> Customers {
-        Customers {
-            store,
-            reads: Arc::new(reads),
-            clock: clock(),
-            ids: Arc::new(SequentialIds::default()),
-        }
+        Customers { store, reads: Arc::new(reads), clock: clock(), ids: Arc::new(SequentialIds::default()) }
     }
 
     fn lift() -> GateOverride {
-        GateOverride {
-            noshow_count: Some(NoShowCount::parse(0).unwrap()),
-            booking_requires_approval: None,
-        }
+        GateOverride { noshow_count: Some(NoShowCount::parse(0).unwrap()), booking_requires_approval: None }
     }
 
     fn customer() -> UserId {
@@ -105,14 +91,10 @@ mod tests {
     #[tokio::test]
     async fn an_override_is_saved_audited_and_committed() {
         let mut tx = MockTx::new();
-        tx.expect_lock_profile()
-            .times(1)
-            .returning(|_| Ok(Some(profile("usr_1", 3, true))));
+        tx.expect_lock_profile().times(1).returning(|_| Ok(Some(profile("usr_1", 3, true))));
         tx.expect_save_gates()
             .times(1)
-            .withf(|saved| {
-                saved.noshow_count == 0 && saved.booking_requires_approval && saved.updated_at == NOW
-            })
+            .withf(|saved| saved.noshow_count == 0 && saved.booking_requires_approval && saved.updated_at == NOW)
             .returning(|_| Ok(()));
         tx.expect_insert_audit_entry()
             .times(1)
@@ -125,39 +107,29 @@ mod tests {
         tx.expect_commit().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(tx), MockCustomerReads::new());
-        let answer = customers
-            .override_gates(&actor("usr_manager", Role::Manager), &customer(), lift())
-            .await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert_eq!(answer.unwrap().noshow_count, 0);
     }
 
     #[tokio::test]
     async fn equal_values_save_and_audit_nothing() {
         let mut tx = MockTx::new();
-        tx.expect_lock_profile()
-            .returning(|_| Ok(Some(profile("usr_1", 0, true))));
+        tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 0, true))));
         tx.expect_commit().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(tx), MockCustomerReads::new());
-        let answer = customers
-            .override_gates(&actor("usr_manager", Role::Manager), &customer(), lift())
-            .await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert_eq!(answer.unwrap(), profile("usr_1", 0, true));
     }
 
     #[tokio::test]
     async fn an_empty_override_only_reads() {
         let mut reads = MockCustomerReads::new();
-        reads
-            .expect_find_profile()
-            .times(1)
-            .returning(|_| Ok(Some(profile("usr_1", 3, true))));
+        reads.expect_find_profile().times(1).returning(|_| Ok(Some(profile("usr_1", 3, true))));
 
         let customers = customers(store_that_must_not_begin(), reads);
         let nothing = GateOverride::default();
-        let answer = customers
-            .override_gates(&actor("usr_manager", Role::Manager), &customer(), nothing)
-            .await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), nothing).await;
         assert_eq!(answer.unwrap(), profile("usr_1", 3, true));
     }
 
@@ -168,41 +140,33 @@ mod tests {
         tx.expect_rollback().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(tx), MockCustomerReads::new());
-        let answer = customers
-            .override_gates(&actor("usr_manager", Role::Manager), &customer(), lift())
-            .await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert!(matches!(answer, Err(CustomerError::NotFound)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_failing_audit_undoes_the_change() {
         let mut tx = MockTx::new();
-        tx.expect_lock_profile()
-            .returning(|_| Ok(Some(profile("usr_1", 3, true))));
+        tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
         tx.expect_save_gates().returning(|_| Ok(()));
         tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
         tx.expect_rollback().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(tx), MockCustomerReads::new());
-        let answer = customers
-            .override_gates(&actor("usr_manager", Role::Manager), &customer(), lift())
-            .await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert!(matches!(answer, Err(CustomerError::Store(_))), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_failing_commit_is_not_a_success() {
         let mut tx = MockTx::new();
-        tx.expect_lock_profile()
-            .returning(|_| Ok(Some(profile("usr_1", 3, true))));
+        tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
         tx.expect_save_gates().returning(|_| Ok(()));
         tx.expect_insert_audit_entry().returning(|_| Ok(()));
         tx.expect_commit().returning(|| Err(unavailable()));
 
         let customers = customers(store_of(tx), MockCustomerReads::new());
-        let answer = customers
-            .override_gates(&actor("usr_manager", Role::Manager), &customer(), lift())
-            .await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert!(matches!(answer, Err(CustomerError::Store(_))), "{answer:?}");
     }
 
@@ -211,9 +175,6 @@ mod tests {
         let mut reads = MockCustomerReads::new();
         reads.expect_find_customer().returning(|_| Ok(None));
         let customers = customers(store_that_must_not_begin(), reads);
-        assert!(matches!(
-            customers.find(&customer()).await,
-            Err(CustomerError::NotFound)
-        ));
+        assert!(matches!(customers.find(&customer()).await, Err(CustomerError::NotFound)));
     }
 }

@@ -15,22 +15,14 @@ use crate::{
 pub trait NoteReads: Send + Sync {
     /// A page of the customer's notes, newest first, with the exact total; `None` when no user with that id has a
     /// customer profile.
-    async fn list_notes(
-        &self,
-        customer: &UserId,
-        page: PageRequest,
-    ) -> Result<Option<Page<ListedNote>>, StoreError>;
+    async fn list_notes(&self, customer: &UserId, page: PageRequest) -> Result<Option<Page<ListedNote>>, StoreError>;
 }
 
 /// Writing notes, as part of a unit of work.
 #[async_trait]
 pub trait NoteWrites {
     /// Whether the booking is one of the customer's.
-    async fn booking_is_of_customer(
-        &mut self,
-        booking: &BookingId,
-        customer: &UserId,
-    ) -> Result<bool, StoreError>;
+    async fn booking_is_of_customer(&mut self, booking: &BookingId, customer: &UserId) -> Result<bool, StoreError>;
 
     /// Adds `note`. [`StoreError::Missing`] tells what it points to that went away.
     async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError>;

@@ -27,10 +27,7 @@ pub struct Notes {
 impl Notes {
     /// A page of the customer's notes, newest first.
     pub async fn list(&self, customer: &UserId, page: PageRequest) -> Result<Page<ListedNote>, NoteError> {
-        self.reads
-            .list_notes(customer, page)
-            .await?
-            .ok_or(NoteError::CustomerNotFound)
+        self.reads.list_notes(customer, page).await?.ok_or(NoteError::CustomerNotFound)
     }
 
     /// Writes a note; its author is the actor.
@@ -86,18 +83,11 @@ mod tests {
     use crate::{
         note::ports::MockNoteReads,
         role::Role,
-        testing::{
-            MockTx, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable,
-        },
+        testing::{MockTx, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable},
     };
 
     fn notes(store: Arc<dyn Store>, reads: MockNoteReads) -> Notes {
-        Notes {
-            store,
-            reads: Arc::new(reads),
-            clock: clock(),
-            ids: Arc::new(SequentialIds::default()),
-        }
+        Notes { store, reads: Arc::new(reads), clock: clock(), ids: Arc::new(SequentialIds::default()) }
     }
 
     async fn write(tx: MockTx, booking: Option<&str>) -> Result<Note, NoteError> {
@@ -124,9 +114,7 @@ mod tests {
     async fn a_note_is_inserted_audited_and_committed() {
         let mut tx = MockTx::new();
         tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_booking_is_of_customer()
-            .times(1)
-            .returning(|_, _| Ok(true));
+        tx.expect_booking_is_of_customer().times(1).returning(|_, _| Ok(true));
         tx.expect_insert_note()
             .times(1)
             .withf(|note| note.author.as_str() == "usr_desk" && note.created_at == NOW)
@@ -168,38 +156,23 @@ mod tests {
         tx.expect_booking_is_of_customer().returning(|_, _| Ok(false));
         tx.expect_rollback().times(1).returning(|| Ok(()));
         let answer = write(tx, Some("bkg_of_another")).await;
-        assert!(
-            matches!(answer, Err(NoteError::BookingNotOfCustomer)),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(NoteError::BookingNotOfCustomer)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn what_went_away_meanwhile_is_told_apart() {
         let mut tx = refusing_tx();
-        tx.expect_insert_note()
-            .returning(|_| Err(StoreError::Missing(Reference::Customer)));
+        tx.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Customer)));
         assert!(matches!(write(tx, None).await, Err(NoteError::CustomerNotFound)));
 
         let mut tx = refusing_tx();
-        tx.expect_insert_note()
-            .returning(|_| Err(StoreError::Missing(Reference::Booking)));
-        assert!(matches!(
-            write(tx, Some("bkg_1")).await,
-            Err(NoteError::BookingNotOfCustomer)
-        ));
+        tx.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Booking)));
+        assert!(matches!(write(tx, Some("bkg_1")).await, Err(NoteError::BookingNotOfCustomer)));
 
         let mut tx = refusing_tx();
-        tx.expect_insert_note()
-            .returning(|_| Err(StoreError::Missing(Reference::Actor)));
+        tx.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Actor)));
         let answer = write(tx, None).await;
-        assert!(
-            matches!(
-                answer,
-                Err(NoteError::Store(StoreError::Missing(Reference::Actor)))
-            ),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(NoteError::Store(StoreError::Missing(Reference::Actor)))), "{answer:?}");
     }
 
     #[tokio::test]
@@ -208,10 +181,7 @@ mod tests {
         tx.expect_insert_note().returning(|_| Ok(()));
         tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
         let answer = write(tx, None).await;
-        assert!(
-            matches!(answer, Err(NoteError::Store(StoreError::Unavailable(_)))),
-            "{answer:?}"
-        );
+        assert!(matches!(answer, Err(NoteError::Store(StoreError::Unavailable(_)))), "{answer:?}");
     }
 
     #[tokio::test]
@@ -219,9 +189,7 @@ mod tests {
         let mut reads = MockNoteReads::new();
         reads.expect_list_notes().returning(|_, _| Ok(None));
         let notes = notes(store_that_must_not_begin(), reads);
-        let answer = notes
-            .list(&UserId::parse("usr_1").unwrap(), PageRequest::default())
-            .await;
+        let answer = notes.list(&UserId::parse("usr_1").unwrap(), PageRequest::default()).await;
         assert!(matches!(answer, Err(NoteError::CustomerNotFound)), "{answer:?}");
     }
 }

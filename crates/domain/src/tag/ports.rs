@@ -30,9 +30,5 @@ pub trait TagWrites {
     async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError>;
 
     /// Removes the tag from the customer and answers what was removed, if anything.
-    async fn delete_assignment(
-        &mut self,
-        customer: &UserId,
-        tag: &TagId,
-    ) -> Result<Option<Assignment>, StoreError>;
+    async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError>;
 }

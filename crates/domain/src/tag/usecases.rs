@@ -30,12 +30,7 @@ impl Tags {
     }
 
     /// Makes a tag.
-    pub async fn create(
-        &self,
-        actor: &Actor,
-        name: &TagName,
-        color: Option<&TagColor>,
-    ) -> Result<Tag, TagError> {
+    pub async fn create(&self, actor: &Actor, name: &TagName, color: Option<&TagColor>) -> Result<Tag, TagError> {
         let tag = Tag::new(self.ids.tag(), name, color, self.clock.now());
         let mut tx = self.store.begin().await?;
         let outcome = self.create_in(&mut *tx, actor, tag).await;
@@ -47,35 +42,20 @@ impl Tags {
             return Err(TagError::SlugTaken);
         }
         let change = tag.creation();
-        let entry = AuditEntry {
-            id: self.ids.audit(),
-            actor: actor.id.clone(),
-            change,
-            created_at: tag.created_at,
-        };
+        let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at: tag.created_at };
         tx.insert_audit_entry(&entry).await?;
         Ok(tag)
     }
 
     /// Puts a tag on a customer. Idempotent: a second assignment changes nothing, who assigned it first included.
     pub async fn assign(&self, actor: &Actor, customer: UserId, tag: TagId) -> Result<(), TagError> {
-        let assignment = Assignment {
-            customer,
-            tag,
-            assigned_by: actor.id.clone(),
-            assigned_at: self.clock.now(),
-        };
+        let assignment = Assignment { customer, tag, assigned_by: actor.id.clone(), assigned_at: self.clock.now() };
         let mut tx = self.store.begin().await?;
         let outcome = self.assign_in(&mut *tx, actor, &assignment).await;
         conclude(tx, outcome).await
     }
 
-    async fn assign_in(
-        &self,
-        tx: &mut dyn Tx,
-        actor: &Actor,
-        assignment: &Assignment,
-    ) -> Result<(), TagError> {
+    async fn assign_in(&self, tx: &mut dyn Tx, actor: &Actor, assignment: &Assignment) -> Result<(), TagError> {
         if !tx.customer_exists(&assignment.customer).await? {
             return Err(TagError::CustomerNotFound);
         }
@@ -83,14 +63,11 @@ impl Tags {
             return Err(TagError::NotFound);
         }
         // Both were there a moment ago; either may be gone by now.
-        let inserted = tx
-            .insert_assignment(assignment)
-            .await
-            .map_err(|error| match error {
-                StoreError::Missing(Reference::Customer) => TagError::CustomerNotFound,
-                StoreError::Missing(Reference::Tag) => TagError::NotFound,
-                other => TagError::Store(other),
-            })?;
+        let inserted = tx.insert_assignment(assignment).await.map_err(|error| match error {
+            StoreError::Missing(Reference::Customer) => TagError::CustomerNotFound,
+            StoreError::Missing(Reference::Tag) => TagError::NotFound,
+            other => TagError::Store(other),
+        })?;
         if inserted {
             let entry = AuditEntry {
                 id: self.ids.audit(),
@@ -141,12 +118,7 @@ mod tests {
     };
 
     fn tags(store: Arc<dyn Store>) -> Tags {
-        Tags {
-            store,
-            reads: Arc::new(MockTagReads::new()),
-            clock: clock(),
-            ids: Arc::new(SequentialIds::default()),
-        }
+        Tags { store, reads: Arc::new(MockTagReads::new()), clock: clock(), ids: Arc::new(SequentialIds::default()) }
     }
 
     fn desk() -> Actor {
@@ -174,10 +146,7 @@ mod tests {
     #[tokio::test]
     async fn a_new_tag_is_inserted_audited_and_committed() {
         let mut tx = MockTx::new();
-        tx.expect_insert_tag()
-            .times(1)
-            .withf(|tag| tag.slug == "at-risk")
-            .returning(|_| Ok(true));
+        tx.expect_insert_tag().times(1).withf(|tag| tag.slug == "at-risk").returning(|_| Ok(true));
         tx.expect_insert_audit_entry()
             .times(1)
             .withf(|entry| entry.change.action == AuditAction::Create && entry.actor.as_str() == "usr_desk")
@@ -265,14 +234,12 @@ mod tests {
     #[tokio::test]
     async fn what_went_away_meanwhile_is_not_found() {
         let mut tx = refusing_tx();
-        tx.expect_insert_assignment()
-            .returning(|_| Err(StoreError::Missing(Reference::Customer)));
+        tx.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Customer)));
         let answer = assign(tx).await;
         assert!(matches!(answer, Err(TagError::CustomerNotFound)), "{answer:?}");
 
         let mut tx = refusing_tx();
-        tx.expect_insert_assignment()
-            .returning(|_| Err(StoreError::Missing(Reference::Tag)));
+        tx.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Tag)));
         let answer = assign(tx).await;
         assert!(matches!(answer, Err(TagError::NotFound)), "{answer:?}");
 
@@ -299,10 +266,7 @@ mod tests {
             .returning(|_| Ok(()));
         tx.expect_commit().times(1).returning(|| Ok(()));
         let (customer, tag) = ids();
-        tags(store_of(tx))
-            .unassign(&desk(), &customer, &tag)
-            .await
-            .unwrap();
+        tags(store_of(tx)).unassign(&desk(), &customer, &tag).await.unwrap();
     }
 
     #[tokio::test]
@@ -311,9 +275,6 @@ mod tests {
         tx.expect_delete_assignment().returning(|_, _| Ok(None));
         tx.expect_commit().times(1).returning(|| Ok(()));
         let (customer, tag) = ids();
-        tags(store_of(tx))
-            .unassign(&desk(), &customer, &tag)
-            .await
-            .unwrap();
+        tags(store_of(tx)).unassign(&desk(), &customer, &tag).await.unwrap();
     }
 }

@@ -1,0 +1,242 @@
+//! What the tests drive: the application on a port of its own, with real adapters, a fixed clock and sequential ids.
+
+use std::{sync::Arc, time::Duration};
+
+use crm_adapters::{
+    better_auth::{
+        BetterAuth,
+        cookie::{CookieName, Secret},
+    },
+    postgres::Postgres,
+    testing::{
+        TestDatabase,
+        platform::{self, SECRET},
+    },
+};
+use crm_app::{
+    http::{self, HttpSettings, cross_site::Origins},
+    wire::{Ports, Services},
+};
+use crm_domain::testing::{SequentialIds, clock};
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tokio_postgres::Client;
+
+pub(crate) const ROLES: [&str; 6] = ["customer", "staff", "receptionist", "manager", "owner", "developer"];
+
+/// A running application and its database, in which there is a user `usr_<role>` with a session for each role.
+pub(crate) struct TestApp {
+    pub(crate) address: String,
+    pub(crate) client: Client,
+    http: reqwest::Client,
+    // Dropped last: the database goes when nothing uses it any more.
+    pub(crate) database: TestDatabase,
+}
+
+/// An answer, taken whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The error's code, after a look at everything that every error must have.
+    pub(crate) fn error(&self) -> String {
+        let body = self.json();
+        assert_eq!(body["success"], false, "{}", self.text);
+        let error = &body["error"];
+        assert_eq!(error["statusCode"], self.status, "{}", self.text);
+        assert_eq!(error["requestId"].as_str(), self.header("x-request-id"), "{}", self.text);
+        assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{}", self.text);
+        let code = error["code"].as_str().unwrap_or_default();
+        let retryable = matches!(code, "INTERNAL_ERROR" | "SERVICE_UNAVAILABLE" | "RATE_LIMITED");
+        assert_eq!(error["retryable"], retryable, "{}", self.text);
+        assert_eq!(error.get("details").is_some(), code == "VALIDATION_ERROR", "{}", self.text);
+        assert_eq!(self.header("content-type"), Some("application/json"));
+        code.to_owned()
+    }
+
+    /// The messages of a validation error, by field.
+    pub(crate) fn details(&self) -> Value {
+        assert_eq!((self.status, self.error().as_str()), (400, "VALIDATION_ERROR"), "{}", self.text);
+        self.json()["error"]["details"].clone()
+    }
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        let database = TestDatabase::migrated();
+        let client = database.client().await;
+        for role in ROLES {
+            let id = format!("usr_{role}");
+            platform::user(&client, &id, &format!("The {role}"), Some(role)).await;
+            platform::sign_in(&client, &id).await;
+        }
+        let settings = HttpSettings {
+            bind_address: "127.0.0.1:0".parse().unwrap(),
+            workers: 1,
+            request_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(1),
+            origins: Origins {
+                public: "https://admin.example.com".to_owned(),
+                allowed: ["https://desk.example.com".to_owned()].into(),
+            },
+        };
+        let server = http::server(Services::of(ports(&database)), &settings).unwrap();
+        let address = server.address.to_string();
+        actix_web::rt::spawn(server.running);
+        Self { address, client, http: reqwest::Client::new(), database }
+    }
+
+    /// With two customers, three tags and a booking, as the snapshots show them.
+    pub(crate) async fn with_customers() -> Self {
+        let app = Self::start().await;
+        platform::customer(&app.client, "usr_1", "Asha Rao").await;
+        platform::customer(&app.client, "usr_2", "Élodie D’Souza").await;
+        platform::tag(&app.client, "tag_vip", "VIP", Some("#FFD700")).await;
+        platform::tag(&app.client, "tag_bridal", "Bridal", None).await;
+        platform::tag(&app.client, "tag_new", "New", Some("#00ff00")).await;
+        platform::assign(&app.client, "usr_1", "tag_vip", "usr_receptionist").await;
+        platform::assign(&app.client, "usr_1", "tag_bridal", "usr_receptionist").await;
+        platform::booking(&app.client, "bkg_1", "usr_1").await;
+        platform::booking(&app.client, "bkg_2", "usr_2").await;
+        app.client
+            .batch_execute(
+                "UPDATE \"user\" SET image = 'https://example.com/asha.png' WHERE id = 'usr_1';
+                 UPDATE customer_profile SET phone = '+919800000001', gender = 'female', date_of_birth = '1994-02-28',
+                   acquisition_source = 'instagram', utm_source = 'ig', marketing_consent = true,
+                   marketing_consent_at = '2025-01-02T03:04:05Z', first_visit_at = '2025-09-10T05:30:00Z',
+                   last_visit_at = '2025-10-10T05:30:00.987654Z', total_visits = 4, total_spent_paise = 1250000,
+                   noshow_count = 2, late_cancellation_count = 1, consecutive_completed_bookings = 2
+                   WHERE user_id = 'usr_1';
+                 INSERT INTO loyalty_account (id, customer_id, gems_balance) VALUES ('loy_1', 'usr_1', 120)",
+            )
+            .await
+            .unwrap();
+        app
+    }
+
+    /// The cookie of that role's session.
+    pub(crate) fn cookie(role: &str) -> String {
+        format!("better-auth.session_token={}", platform::signed(&format!("token-of-usr_{role}"), SECRET))
+    }
+
+    /// A request to `target`, signed in with that role or, without one, not at all.
+    pub(crate) fn request(&self, method: &str, target: &str, role: Option<&str>) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{target}", self.address);
+        let request = self.http.request(Method::from_bytes(method.as_bytes()).unwrap(), url);
+        match role {
+            Some(role) => request.header("cookie", Self::cookie(role)),
+            None => request,
+        }
+    }
+
+    pub(crate) async fn get(&self, target: &str, role: &str) -> Answer {
+        taken(self.request("GET", target, Some(role))).await
+    }
+
+    pub(crate) async fn send(&self, method: &str, target: &str, role: &str, body: &Value) -> Answer {
+        taken(self.request(method, target, Some(role)).json(body)).await
+    }
+
+    /// A JSON body exactly as written.
+    pub(crate) async fn send_text(
+        &self,
+        method: &str,
+        target: &str,
+        role: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        taken(self.request(method, target, Some(role)).header("content-type", "application/json").body(body)).await
+    }
+
+    /// Sends bytes as they are and takes what comes until the server closes.
+    pub(crate) async fn send_raw(&self, request: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(&self.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        let mut answer = Vec::new();
+        tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut answer)).await.expect("an end").unwrap();
+        answer
+    }
+
+    /// A request whose target is sent exactly as it is: HTTP clients tidy theirs up.
+    pub(crate) async fn get_raw(&self, target: &[u8], role: &str) -> Answer {
+        let mut request = b"GET ".to_vec();
+        request.extend_from_slice(target);
+        let rest = format!(" HTTP/1.1\r\nHost: crm\r\nConnection: close\r\nCookie: {}\r\n\r\n", Self::cookie(role));
+        request.extend_from_slice(rest.as_bytes());
+        parsed(&self.send_raw(&request).await)
+    }
+
+    pub(crate) async fn count(&self, from: &str) -> i64 {
+        self.client.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await.unwrap().get(0)
+    }
+
+    /// Every row that this service could have changed, as text.
+    pub(crate) async fn rows(&self) -> Vec<String> {
+        let mut rows = Vec::new();
+        for table in ["customer_profile", "customer_note", "customer_tag", "customer_tag_assignment", "audit_log"] {
+            let sql = format!("SELECT '{table} ' || row_to_json(t)::text FROM {table} t ORDER BY 1");
+            rows.extend(self.client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)));
+        }
+        rows
+    }
+}
+
+/// The real adapters, but for the clock and the ids.
+fn ports(database: &TestDatabase) -> Ports {
+    let pool = database.pool();
+    let sessions = BetterAuth {
+        cookie_name: CookieName::new(false, "better-auth", None),
+        secret: Secret::new(SECRET).unwrap(),
+        pool: pool.clone(),
+        clock: clock(),
+    };
+    let postgres = Arc::new(Postgres { pool });
+    Ports {
+        sessions: Arc::new(sessions),
+        store: postgres.clone(),
+        directory: postgres.clone(),
+        customers: postgres.clone(),
+        tags: postgres.clone(),
+        notes: postgres,
+        clock: clock(),
+        ids: Arc::new(SequentialIds::default()),
+    }
+}
+
+pub(crate) async fn taken(request: reqwest::RequestBuilder) -> Answer {
+    let response = request.send().await.expect("an answer");
+    let status = response.status().as_u16();
+    let headers = response.headers().clone();
+    Answer { status, headers, text: response.text().await.unwrap() }
+}
+
+/// Reads an answer of HTTP/1.1 with a `Content-Length`.
+pub(crate) fn parsed(answer: &[u8]) -> Answer {
+    let text = String::from_utf8(answer.to_vec()).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse::<StatusCode>().unwrap().as_u16();
+    let headers = lines
+        .map(|line| {
+            let (name, value) = line.split_once(": ").unwrap();
+            (name.parse().unwrap(), value.parse().unwrap())
+        })
+        .collect();
+    Answer { status, headers, text: body.to_owned() }
+}

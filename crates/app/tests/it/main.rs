@@ -1,0 +1,13 @@
+//! The service over HTTP: in process with a fixed clock and ids, and as the real process.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has to end")]
+
+mod app;
+mod bodies;
+mod checks;
+mod concurrency;
+mod endpoints;
+mod house;
+mod process;
+mod queries;
+mod random_input;
