@@ -15,6 +15,10 @@ run:
 test *args:
     @exec .just/test "$@"
 
+# Measure a release build beside pgbench (docs/BENCHMARKS.md); the argument is seconds a figure
+bench *args:
+    @exec .just/bench "$@"
+
 # Check format, lints and documentation; warnings are errors
 lint:
     cargo fmt --all --check

@@ -163,24 +163,23 @@ fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> St
         ));
     }
     statement
-        .sql("), page AS (SELECT m.id, row_number() OVER (ORDER BY ")
-        .sql(order)
-        .sql(") AS place FROM matched m ORDER BY ")
+        .sql("), page AS (SELECT m.id, m.key FROM matched m ORDER BY ")
         .sql(order)
         .sql(" LIMIT ")
         .bigint(query.page.limit().cast_signed())
         .sql(" OFFSET ")
         .bigint(query.page.offset().cast_signed())
         .sql(concat!(
-            ") SELECT (SELECT count(*) FROM matched), c.* FROM (SELECT) nothing LEFT JOIN (",
+            ") SELECT (SELECT count(*) FROM matched), m.* FROM (SELECT) nothing LEFT JOIN (",
             "SELECT u.id, u.name, u.email, p.phone, p.total_visits, p.total_spent_paise, p.noshow_count,",
             " p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at,",
-            " chips.slugs, chips.names, chips.colors, page.place",
+            " chips.slugs, chips.names, chips.colors, page.key",
             " FROM page JOIN \"user\" u ON u.id = page.id JOIN customer_profile p ON p.user_id = u.id",
             " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
             join_chips!(),
-            ") c ON true ORDER BY c.place"
+            ") m ON true ORDER BY "
         ))
+        .sql(order)
 }
 
 #[cfg(test)]

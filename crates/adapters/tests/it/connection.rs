@@ -163,3 +163,48 @@ async fn tls_means_what_libpq_says() {
     let connector = Connector::parse(&format!("{other_name}?{root}")).unwrap();
     assert!(connector.connect_plainly().await.is_err());
 }
+
+/// The platform migrates while this service serves: prepared statements that read the altered column are outdated on
+/// every connection of the pool at once.
+#[tokio::test]
+async fn an_altered_column_costs_no_read() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    let postgres = database.postgres();
+    let query = DirectoryQuery::default();
+    for column_type in ["varchar(300)", "text"] {
+        // Warm up every connection of the pool.
+        let warm = (0..4).map(|_| postgres.list_customers(&query));
+        futures_util::future::try_join_all(warm).await.unwrap();
+        client.batch_execute(&format!("ALTER TABLE \"user\" ALTER name TYPE {column_type}")).await.unwrap();
+        for _ in 0..8 {
+            assert_eq!(postgres.list_customers(&query).await.unwrap().total_count, 1);
+        }
+    }
+}
+
+/// A read whose caller goes away must not give a busy connection back to the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_read_gives_up_its_connection() {
+    let database = TestDatabase::migrated();
+    let mut platform = database.client().await;
+    platform::customer(&platform, "usr_1", "Asha Rao").await;
+    let postgres = postgres_with(database.connector(), pool_settings(1));
+    assert!(postgres.find_profile(&id()).await.is_ok());
+    let holder = platform.transaction().await.unwrap();
+    holder.batch_execute("LOCK TABLE customer_note").await.unwrap();
+    let waiting = {
+        let postgres = postgres.clone();
+        tokio::spawn(async move {
+            crm_domain::note::ports::NoteReads::list_notes(&postgres, &id(), crm_domain::page::PageRequest::default())
+                .await
+        })
+    };
+    crate::customer::until_somebody_waits_for_a_lock(&database).await;
+    waiting.abort();
+    assert!(waiting.await.is_err());
+    // The pool's one place is free although the lock is still held.
+    assert!(postgres.find_profile(&id()).await.unwrap().is_some());
+    holder.rollback().await.unwrap();
+}

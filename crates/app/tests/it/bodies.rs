@@ -216,3 +216,35 @@ async fn an_integer_is_an_integer_however_it_is_written() {
         assert_eq!(answer.json()["data"]["customer"]["noshowCount"], count, "{written}");
     }
 }
+
+/// serde_json's own `Value` would take this member for raw JSON, type rules and depth bound aside.
+#[actix_web::test]
+async fn a_magic_key_is_an_object_like_any_other() {
+    let app = TestApp::with_customers().await;
+    let before = app.rows().await;
+    for key in ["$serde_json::private::RawValue", "$serde_json::private::Number"] {
+        let answer = app.send("PATCH", "/api/customers/usr_1", "manager", &json!({"noshowCount": {key: "42"}})).await;
+        assert_eq!(answer.details(), json!({"noshowCount": ["must be an integer"]}));
+        let answer =
+            app.send("POST", "/api/customers/usr_1/notes", "manager", &json!({"content": {key: "\"smuggled\""}})).await;
+        assert_eq!(answer.details(), json!({"content": ["must be a string"]}));
+    }
+    assert_eq!(app.rows().await, before);
+}
+
+#[actix_web::test]
+async fn what_is_wrong_with_path_query_and_body_is_told_at_once() {
+    let app = TestApp::with_customers().await;
+    let nul = json!(["must not contain a NUL character"]);
+    let answer = app.send("PATCH", "/api/customers/%00", "manager", &json!({"noshowCount": -1})).await;
+    assert_eq!(answer.details(), json!({"id": nul, "noshowCount": ["must be between 0 and 2147483647"]}));
+    let answer = app.send("DELETE", "/api/customers/%00/tags/%00", "manager", &json!({})).await;
+    assert_eq!(answer.details(), json!({"id": nul, "tagId": nul}));
+    let answer = app.get("/api/customers/%00/notes?page=0", "manager").await;
+    assert_eq!(answer.details(), json!({"id": nul, "page": ["must be at least 1"]}));
+    let body = r#"{"noshowCount":1,"noshowCount":1,"bookingRequiresApproval":3,"x":1,"x":2}"#;
+    let answer = app.send_text("PATCH", "/api/customers/usr_1", "manager", body).await;
+    let expected =
+        json!({"noshowCount": ["must be given only once"], "bookingRequiresApproval": ["must be true or false"]});
+    assert_eq!(answer.details(), expected);
+}
