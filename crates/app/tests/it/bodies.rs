@@ -217,7 +217,7 @@ async fn an_integer_is_an_integer_however_it_is_written() {
     }
 }
 
-/// serde_json's own `Value` would take this member for raw JSON, type rules and depth bound aside.
+/// `serde_json`'s own `Value` would take this member for raw JSON, type rules and depth bound aside.
 #[actix_web::test]
 async fn a_magic_key_is_an_object_like_any_other() {
     let app = TestApp::with_customers().await;
