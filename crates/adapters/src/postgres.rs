@@ -10,6 +10,7 @@ mod customer;
 mod directory;
 pub mod error;
 pub mod migrate;
+mod moment;
 mod note;
 pub(crate) mod pool;
 pub(crate) mod schema;

@@ -14,6 +14,7 @@ use time::OffsetDateTime;
 
 use super::{
     Postgres,
+    moment::Moment,
     pool::read,
     statement::{Statement, fold, join_chips},
 };
@@ -46,10 +47,10 @@ struct CustomerRow {
     total_visits: i32,
     total_spent_paise: i32,
     noshow_count: i32,
-    first_visit_at: Option<OffsetDateTime>,
-    last_visit_at: Option<OffsetDateTime>,
+    first_visit_at: Option<Moment>,
+    last_visit_at: Option<Moment>,
     gems_balance: Option<i32>,
-    created_at: OffsetDateTime,
+    created_at: Moment,
     slugs: Vec<String>,
     names: Vec<String>,
     colors: Vec<Option<String>>,
@@ -81,10 +82,10 @@ impl From<CustomerRow> for CustomerSummary {
             total_visits,
             total_spent_paise,
             noshow_count,
-            first_visit_at,
-            last_visit_at,
+            first_visit_at: first_visit_at.map(OffsetDateTime::from),
+            last_visit_at: last_visit_at.map(OffsetDateTime::from),
             gems_balance,
-            created_at,
+            created_at: created_at.into(),
             tags: chips(slugs, names, colors),
         }
     }

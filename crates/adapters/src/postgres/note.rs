@@ -17,10 +17,10 @@ use diesel::{
     sql_types::{BigInt, Bool, Nullable, Text, Timestamptz},
 };
 use diesel_async::RunQueryDsl as _;
-use time::OffsetDateTime;
 
 use super::{
     Postgres,
+    moment::Moment,
     pool::read,
     schema::{booking, customer_note},
     statement::Statement,
@@ -38,7 +38,7 @@ struct NoteRow {
     author_id: String,
     booking_id: Option<String>,
     content: String,
-    created_at: OffsetDateTime,
+    created_at: Moment,
     author_name: String,
 }
 
@@ -51,7 +51,7 @@ impl From<NoteRow> for ListedNote {
             author: UserId::from_stored(author_id),
             booking: booking_id.map(BookingId::from_stored),
             content: NoteContent::from_stored(content),
-            created_at,
+            created_at: created_at.into(),
         };
         Self { note, author_name }
     }

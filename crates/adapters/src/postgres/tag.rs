@@ -16,10 +16,10 @@ use diesel::{
     sql_types::{Nullable, Text, Timestamptz},
 };
 use diesel_async::RunQueryDsl as _;
-use time::OffsetDateTime;
 
 use super::{
     Postgres,
+    moment::Moment,
     pool::read,
     schema::{customer_tag, customer_tag_assignment},
     statement::{Statement, by_name},
@@ -35,13 +35,13 @@ struct TagRow {
     slug: String,
     color: Option<String>,
     description: Option<String>,
-    created_at: OffsetDateTime,
+    created_at: Moment,
 }
 
 impl From<TagRow> for Tag {
     fn from(row: TagRow) -> Self {
         let TagRow { id, name, slug, color, description, created_at } = row;
-        Self { id: TagId::from_stored(id), name, slug, color, description, created_at }
+        Self { id: TagId::from_stored(id), name, slug, color, description, created_at: created_at.into() }
     }
 }
 
@@ -99,13 +99,13 @@ impl TagWrites for PgTx {
     async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError> {
         let statement = diesel::delete(customer_tag_assignment::table.find((customer.as_str(), tag.as_str())))
             .returning((customer_tag_assignment::assigned_by, customer_tag_assignment::assigned_at));
-        let removed: Option<(String, OffsetDateTime)> =
+        let removed: Option<(String, Moment)> =
             self.run(async |connection| statement.get_result(connection).await.optional()).await?;
         Ok(removed.map(|(assigned_by, assigned_at)| Assignment {
             customer: customer.clone(),
             tag: tag.clone(),
             assigned_by: UserId::from_stored(assigned_by),
-            assigned_at,
+            assigned_at: assigned_at.into(),
         }))
     }
 }

@@ -14,7 +14,10 @@ use crm_domain::{
     store::Store as _,
     testing::actor,
 };
-use time::macros::{date, datetime};
+use time::{
+    OffsetDateTime,
+    macros::{date, datetime},
+};
 use tokio_postgres::Client;
 
 fn id(text: &str) -> UserId {
@@ -203,4 +206,23 @@ async fn a_request_that_goes_away_leaves_no_transaction_open() {
     assert_eq!(stored, 0, "the dropped override must not have happened");
     // And the pool still serves.
     assert!(postgres.find_profile(&id("usr_1")).await.unwrap().is_some());
+}
+
+/// One odd row, whoever wrote it, must not take a page or a profile down.
+#[tokio::test]
+async fn moments_without_a_form_are_shown_as_the_nearest_that_has_one() {
+    let database = TestDatabase::migrated();
+    let client = arranged(&database).await;
+    client
+        .batch_execute(
+            "UPDATE customer_profile SET date_of_birth = '20001-01-01', first_visit_at = '-infinity', last_visit_at = 'infinity';
+             UPDATE \"user\" SET created_at = '12000-01-01'",
+        )
+        .await
+        .unwrap();
+    let customer = database.postgres().find_customer(&id("usr_1")).await.unwrap().unwrap();
+    assert_eq!(customer.date_of_birth, Some(date!(9999 - 12 - 31)));
+    assert_eq!(customer.first_visit_at, Some(datetime!(0001-01-01 0:00 UTC)));
+    assert_eq!(customer.last_visit_at.map(OffsetDateTime::year), Some(9999));
+    assert_eq!(customer.created_at.year(), 9999);
 }
