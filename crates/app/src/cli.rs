@@ -59,7 +59,7 @@ pub fn run() -> ExitCode {
 
 fn serve() -> anyhow::Result<ExitCode> {
     let config = Config::read(&Environment)?;
-    telemetry::init(config.log_format);
+    telemetry::init(config.log_format, &config.log_filter);
     // actix runs its workers on threads of their own; this thread only waits.
     actix_web::rt::System::new().block_on(async {
         let missing = attach::missing(&config.database.connector).await?;

@@ -11,6 +11,7 @@ use crm_adapters::{
         connect::{Connector, SessionSettings},
     },
 };
+use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use crate::{
@@ -106,6 +107,11 @@ pub const SETTINGS: &[Setting] = &[
         "The longest a transaction may sit idle before PostgreSQL ends its connection, in milliseconds.",
     ),
     setting("LOG_FORMAT", Some("json"), "json, one object a line, or pretty."),
+    setting(
+        "RUST_LOG",
+        Some("info,actix_server=warn,actix_http=off,tokio_postgres=warn"),
+        "What is logged: directives of the tracing crate's EnvFilter.",
+    ),
 ];
 
 /// Where settings come from.
@@ -186,6 +192,8 @@ pub struct Config {
     pub http: HttpSettings,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// What is logged: directives that have been checked.
+    pub log_filter: String,
 }
 
 /// Everything `crm migrate` needs.
@@ -231,6 +239,10 @@ impl Config {
             _ => None,
         });
 
+        let log_filter = reader.parse("RUST_LOG", "must be directives such as info,crm_app=debug", |text| {
+            EnvFilter::try_new(text).ok().map(|_| text.to_owned())
+        });
+
         // Every `None` below has left a problem above.
         let config = (|| {
             let base_url = base_url?;
@@ -261,6 +273,7 @@ impl Config {
                     origins: Origins { public: base_url.origin().ascii_serialization(), allowed: allowed? },
                 },
                 log_format: log_format?,
+                log_filter: log_filter?,
             })
         })();
         reader.finish(config)
@@ -459,6 +472,7 @@ mod tests {
             ("DATABASE_LOCK_TIMEOUT_MS", "x"),
             ("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS", "18446744073709551616"),
             ("LOG_FORMAT", "hunter2"),
+            ("RUST_LOG", "hunter2=hunter2"),
         ]);
         let problems = Config::read(&source).unwrap_err();
         let mut wrong = problems.names();

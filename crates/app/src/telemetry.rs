@@ -11,13 +11,9 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// Starts logging to standard error. `RUST_LOG` narrows or widens it; the default is `info`, and `warn` for the
-/// libraries below.
-pub fn init(format: LogFormat) {
-    let filter = EnvFilter::builder()
-        .try_from_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,actix_server=warn,actix_http=off,tokio_postgres=warn"));
-    let registry = tracing_subscriber::registry().with(filter);
+/// Starts logging to standard error what `filter` lets through.
+pub fn init(format: LogFormat, filter: &str) {
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(filter));
     match format {
         LogFormat::Json => registry.with(fmt::layer().json().flatten_event(true).with_writer(std::io::stderr)).init(),
         LogFormat::Pretty => registry.with(fmt::layer().compact().with_writer(std::io::stderr)).init(),

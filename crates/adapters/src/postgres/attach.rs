@@ -1,8 +1,8 @@
 //! Whether a database has what this service needs: checked before it serves.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use diesel::sql_types::Text;
+use diesel::sql_types::{BigInt, Bool, Text};
 use diesel_async::RunQueryDsl as _;
 use thiserror::Error;
 
@@ -48,6 +48,23 @@ pub const NEEDED: &[(&str, &[&str])] = &[
     ("audit_log", &["id", "actor_id", "action", "entity_type", "entity_id", "old_values", "new_values", "created_at"]),
 ];
 
+/// What the writes' `ON CONFLICT` relies on; columns in alphabetical order.
+const UNIQUE: &[(&str, &[&str])] =
+    &[("customer_tag", &["slug"]), ("customer_tag_assignment", &["customer_id", "tag_id"])];
+
+/// What the service's role must be allowed (docs/OPERATIONS.md, "Attach").
+fn privileges_needed(table: &str, column: &str) -> impl Iterator<Item = &'static str> {
+    let inserts = matches!(table, "customer_note" | "customer_tag" | "customer_tag_assignment" | "audit_log");
+    let updates =
+        table == "customer_profile" && matches!(column, "noshow_count" | "booking_requires_approval" | "updated_at");
+    // The log is only ever added to.
+    let selects = table != "audit_log";
+    let deletes = table == "customer_tag_assignment";
+    [(selects, "SELECT"), (inserts, "INSERT"), (updates, "UPDATE"), (deletes, "DELETE")]
+        .into_iter()
+        .filter_map(|(needed, privilege)| needed.then_some(privilege))
+}
+
 /// The collation that names are searched and sorted under.
 const COLLATION: &str = "und-x-icu";
 
@@ -62,32 +79,72 @@ pub enum CheckError {
     Query(#[from] diesel::result::Error),
 }
 
-/// Everything the database lacks, a line for each table, column, encoding or collation; empty when it is fit to serve.
+/// Everything the database lacks, a line for each table, column, privilege, unique index, type, encoding or collation;
+/// empty when it is fit to serve.
 pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
     let mut connection = connector.connect_plainly().await?;
     // What an unqualified name finds on this connection's search path, as the statements themselves name tables.
-    let columns: Vec<(String, String)> = Statement::<(Text, Text)>::new(
-        "SELECT c.relname::text, a.attname::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
+    let columns: Vec<(String, String, String)> = Statement::<(Text, Text, Text)>::new(
+        "SELECT c.relname::text, a.attname::text, concat_ws(' ', \
+           CASE WHEN has_column_privilege(c.oid, a.attnum, 'SELECT') THEN 'SELECT' END, \
+           CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END, \
+           CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END, \
+           CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END) \
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
          WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)",
     )
     .load(&mut connection)
     .await?;
-    let tables: HashSet<&str> = columns.iter().map(|(table, _)| table.as_str()).collect();
-    let columns: HashSet<(&str, &str)> =
-        columns.iter().map(|(table, column)| (table.as_str(), column.as_str())).collect();
+    let tables: HashSet<&str> = columns.iter().map(|(table, _, _)| table.as_str()).collect();
+    let privileges: HashMap<(&str, &str), &str> = columns
+        .iter()
+        .map(|(table, column, privileges)| ((table.as_str(), column.as_str()), privileges.as_str()))
+        .collect();
 
     let mut missing = Vec::new();
     for (table, needed) in NEEDED {
-        if tables.contains(table) {
-            missing.extend(
-                needed
-                    .iter()
-                    .filter(|column| !columns.contains(&(*table, **column)))
-                    .map(|column| format!("column {table}.{column}")),
-            );
-        } else {
+        if !tables.contains(table) {
             missing.push(format!("table {table}"));
+            continue;
         }
+        for column in *needed {
+            let Some(granted) = privileges.get(&(*table, *column)) else {
+                missing.push(format!("column {table}.{column}"));
+                continue;
+            };
+            let lacked = privileges_needed(table, column).filter(|privilege| !granted.contains(privilege));
+            missing.extend(lacked.map(|privilege| format!("privilege {privilege} on {table}.{column}")));
+        }
+    }
+    for (table, unique) in UNIQUE {
+        if unique.iter().all(|column| privileges.contains_key(&(*table, *column))) {
+            let columns = unique.join(", ");
+            let found: bool = Statement::<Bool>::new(
+                "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+                 WHERE pg_table_is_visible(c.oid) AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relname = ",
+            )
+            .text(table)
+            .sql(
+                " AND (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
+                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = ",
+            )
+            .text(&columns)
+            .sql(")")
+            .get_result(&mut connection)
+            .await?;
+            if !found {
+                missing.push(format!("unique index on {table} ({columns})"));
+            }
+        }
+    }
+    let actions: i64 = Statement::<BigInt>::new(
+        "SELECT count(*) FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
+         WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) AND e.enumlabel IN ('create', 'update', 'delete')",
+    )
+    .get_result(&mut connection)
+    .await?;
+    if actions < 3 {
+        missing.push("type audit_action with create, update, delete".to_owned());
     }
 
     let encoding: String =
@@ -95,11 +152,10 @@ pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
     if encoding != "UTF8" {
         missing.push("encoding UTF8".to_owned());
     }
-    let collations: i64 =
-        Statement::<diesel::sql_types::BigInt>::new("SELECT count(*) FROM pg_collation WHERE collname = ")
-            .text(COLLATION)
-            .get_result(&mut connection)
-            .await?;
+    let collations: i64 = Statement::<BigInt>::new("SELECT count(*) FROM pg_collation WHERE collname = ")
+        .text(COLLATION)
+        .get_result(&mut connection)
+        .await?;
     if collations == 0 {
         missing.push(format!("collation {COLLATION} (a PostgreSQL built with ICU)"));
     }

@@ -27,7 +27,8 @@ async fn an_empty_database_lacks_every_table() {
     let database = TestDatabase::empty();
     let missing = attach::missing(&database.connector()).await.unwrap();
     let tables: Vec<_> = attach::NEEDED.iter().map(|(table, _)| format!("table {table}")).collect();
-    assert_eq!(missing, tables);
+    assert_eq!(missing[..tables.len()], tables);
+    assert_eq!(missing[tables.len()..], ["type audit_action with create, update, delete"]);
 }
 
 #[tokio::test]
@@ -45,4 +46,56 @@ async fn a_database_that_is_not_utf8_is_refused() {
     let missing = attach::missing(&connector).await.unwrap();
     client.batch_execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await.unwrap();
     assert!(missing.contains(&"encoding UTF8".to_owned()), "{missing:?}");
+}
+
+#[tokio::test]
+async fn what_the_writes_rely_on_is_named_too() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "ALTER TABLE customer_tag DROP CONSTRAINT customer_tag_slug_unique;
+             CREATE UNIQUE INDEX partial ON customer_tag (slug) WHERE color IS NULL;
+             ALTER TABLE customer_tag_assignment DROP CONSTRAINT customer_tag_assignment_customer_id_tag_id_pk;
+             ALTER TYPE audit_action RENAME VALUE 'update' TO 'change'",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        attach::missing(&database.connector()).await.unwrap(),
+        [
+            "unique index on customer_tag (slug)",
+            "unique index on customer_tag_assignment (customer_id, tag_id)",
+            "type audit_action with create, update, delete"
+        ]
+    );
+}
+
+/// With the grants of docs/OPERATIONS.md, word for word, the service finds nothing missing; with one less, it names it.
+#[tokio::test]
+async fn the_documented_grants_are_enough_and_none_is_idle() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let role: String = client.query_one("SELECT current_database()::text || '_role'", &[]).await.unwrap().get(0);
+    let document = include_str!("../../../../docs/OPERATIONS.md");
+    let grants = document.split("GRANT").skip(1).filter_map(|grant| grant.split(" TO crm;").next());
+    let grants: Vec<String> = grants.map(|grant| format!("GRANT{grant} TO {role}")).collect();
+    assert_eq!(grants.len(), 4);
+    client.batch_execute(&format!("CREATE ROLE {role}; {}", grants.join(";"))).await.unwrap();
+    let address = format!("{}?options=-c%20role%3D{role}", database.address());
+    let connector = crm_adapters::postgres::connect::Connector::parse(&address).unwrap();
+    let complete = attach::missing(&connector).await.unwrap();
+    let mut lacking = Vec::new();
+    for grant in &grants {
+        let revoke = grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ");
+        client.batch_execute(&revoke).await.unwrap();
+        lacking.push(attach::missing(&connector).await.unwrap());
+        client.batch_execute(grant).await.unwrap();
+    }
+    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+    assert_eq!(complete, Vec::<String>::new());
+    for (grant, lacking) in grants.iter().zip(lacking) {
+        let all_are_privileges = lacking.iter().all(|line| line.starts_with("privilege "));
+        assert!(!lacking.is_empty() && all_are_privileges, "{grant}: {lacking:?}");
+    }
 }
