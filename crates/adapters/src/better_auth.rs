@@ -13,7 +13,7 @@ use crm_domain::{
     clock::Clock,
     ids::UserId,
     role::{Actor, Role},
-    session::Sessions,
+    session::{NotSignedIn, Sessions},
     store::StoreError,
 };
 use diesel::{
@@ -42,12 +42,12 @@ pub struct BetterAuth {
 
 #[async_trait]
 impl Sessions for BetterAuth {
-    async fn find_actor(&self, cookie_header: &[u8]) -> Result<Option<Actor>, StoreError> {
+    async fn find_actor(&self, cookie_header: &[u8]) -> Result<Result<Actor, NotSignedIn>, StoreError> {
         let Some(value) = self.cookie_name.find_in(cookie_header) else {
-            return Ok(None);
+            return Ok(Err(NotSignedIn::NoCookie));
         };
         let Some(token) = self.secret.verify(&value) else {
-            return Ok(None);
+            return Ok(Err(NotSignedIn::BadSignature));
         };
         let now = self.clock.now();
 
@@ -61,6 +61,8 @@ impl Sessions for BetterAuth {
             .select((user::id, user::role))
             .first(connection))?;
 
-        Ok(found.map(|(id, role)| Actor { id: UserId::from_stored(id), role: Role::from_stored(role.as_deref()) }))
+        Ok(found
+            .map(|(id, role)| Actor { id: UserId::from_stored(id), role: Role::from_stored(role.as_deref()) })
+            .ok_or(NotSignedIn::NoSession))
     }
 }

@@ -1,7 +1,7 @@
 //! The domain's ports on PostgreSQL, with diesel's query types on tokio-postgres.
 //!
 //! One file for each noun, as in the domain; beside them [`connect`] (how a connection is made), `pool` (how it is
-//! shared), `tx` (the unit of work), [`error`] (what a failure means), [`migrate`] and [`attach`] (the schema).
+//! shared), `tx` (the unit of work), [`error`] (what a failure means), [`migrate`] and [`attach`] (the schema), `health`.
 
 pub mod attach;
 mod audit;
@@ -9,6 +9,7 @@ pub mod connect;
 mod customer;
 mod directory;
 pub mod error;
+mod health;
 pub mod migrate;
 mod moment;
 mod note;

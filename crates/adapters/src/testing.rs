@@ -22,7 +22,7 @@ use ulid::Ulid;
 
 use crate::postgres::{
     Pool, PoolSettings, Postgres,
-    connect::{Connector, SessionSettings},
+    connect::{Connector, PoolMode, SessionSettings},
     migrate,
 };
 
@@ -114,6 +114,7 @@ pub fn pool_settings(size: usize) -> PoolSettings {
         wait: Duration::from_secs(10),
         connect: Duration::from_secs(10),
         session: SessionSettings {
+            mode: PoolMode::Session,
             statement_timeout: Duration::from_secs(20),
             lock_timeout: Duration::from_secs(15),
             idle_in_transaction_timeout: Duration::from_secs(30),

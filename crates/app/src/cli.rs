@@ -1,16 +1,14 @@
-//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`.
+//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm healthcheck`.
 
 use std::{io::Write as _, process::ExitCode};
 
-use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
-use crm_adapters::postgres::{attach, migrate};
+use crm_adapters::postgres::migrate;
 use tokio::runtime;
 
 use crate::{
-    config::{Config, DatabaseAddress, Environment, Problems},
-    http, telemetry,
-    wire::{self, Services},
+    config::{DatabaseAddress, Environment, Problems},
+    healthcheck, serve,
 };
 
 /// The customer CRM service of the Royal Glow salon platform.
@@ -31,14 +29,23 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Ask the service that runs with the same settings whether it lives: exits with 0 when it does. For containers.
+    Healthcheck {
+        /// Ask whether it is ready for requests, too: then a database that is away is a failure.
+        #[arg(long)]
+        ready: bool,
+    },
 }
 
 /// Runs the command that the process's arguments name.
 #[must_use]
 pub fn run() -> ExitCode {
     let Arguments { command } = Arguments::parse();
+    // For every client of TLS that is not told which one to take. Only a second call could fail.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match command {
-        Command::Serve => serve(),
+        Command::Serve => serve::run(),
+        Command::Healthcheck { ready } => healthcheck::run(ready),
         Command::Migrate { check } => {
             multi_threaded(async move { if check { check_migrations().await } else { apply_migrations().await } })
         }
@@ -55,34 +62,6 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn serve() -> anyhow::Result<ExitCode> {
-    let config = Config::read(&Environment)?;
-    telemetry::init(config.log_format, &config.log_filter);
-    // actix runs its workers on threads of their own; this thread only waits.
-    actix_web::rt::System::new().block_on(async {
-        let missing = attach::missing(&config.database.connector).await?;
-        if !missing.is_empty() {
-            bail!(
-                "the database lacks what this service needs:\n  {}\nRun `crm migrate`, or check that DATABASE_URL is the platform's.",
-                missing.join("\n  ")
-            );
-        }
-        let services = Services::of(wire::ports(&config));
-        let server = http::server(services, &config.http)
-            .with_context(|| format!("cannot listen on {}", config.http.bind_address))?;
-        tracing::info!(
-            address = %server.address,
-            cookie = config.session.cookie_name.as_str(),
-            secret_sha256 = config.session.secret.fingerprint(),
-            pool = config.database.pool.size,
-            "serving"
-        );
-        server.running.await?;
-        tracing::info!("stopped");
-        Ok(ExitCode::SUCCESS)
-    })
 }
 
 async fn apply_migrations() -> anyhow::Result<ExitCode> {

@@ -1,118 +1,31 @@
 //! The configuration: read from the environment, here alone, checked as a whole before anything starts.
 //!
-//! Every setting stands in [`SETTINGS`]; `.env.example` and the table in `README.md` are tested against it.
+//! What there is to set stands in [`SETTINGS`]; this file says what each command needs of it, `reader` how one setting is
+//! read.
 
-use std::{collections::HashSet, fmt, net::SocketAddr, time::Duration};
+mod reader;
+mod settings;
+
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use crm_adapters::{
-    better_auth::cookie::{CookieName, MIN_SECRET_LENGTH, Secret},
+    better_auth::cookie::{CookieName, Secret},
     postgres::{
         PoolSettings,
-        connect::{Connector, SessionSettings},
+        connect::{Connector, PoolMode, SessionSettings},
     },
+    rate_limit::redis::RedisSettings,
 };
+use crm_domain::rate_limit::Budget;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
+use self::reader::{Reader, http_url};
+pub use self::settings::{SETTINGS, Setting};
 use crate::{
-    http::{HttpSettings, cross_site::Origins},
-    telemetry::LogFormat,
+    http::{HttpSettings, cross_site::Origins, rate_limit::Limits},
+    telemetry::{LogFormat, TelemetrySettings},
 };
-
-/// One environment variable.
-#[derive(Debug)]
-pub struct Setting {
-    /// The variable's name.
-    pub name: &'static str,
-    /// Its value when it is unset or empty; `None` when there is none.
-    pub default: Option<&'static str>,
-    /// What it is, in a sentence.
-    pub what: &'static str,
-}
-
-const fn setting(name: &'static str, default: Option<&'static str>, what: &'static str) -> Setting {
-    Setting { name, default, what }
-}
-
-/// Every environment variable that this service reads, in the order of `.env.example`.
-pub const SETTINGS: &[Setting] = &[
-    setting(
-        "DATABASE_URL",
-        None,
-        "The platform's database, e.g. postgres://user:password@host:5432/database?sslmode=verify-full; sslmode is disable, prefer, require or verify-full (with sslrootcert=file for a private authority). Required.",
-    ),
-    setting(
-        "BETTER_AUTH_SECRET",
-        None,
-        "The platform's secret, exactly as the platform has it, at least 32 characters. Required unless BETTER_AUTH_SECRETS is set.",
-    ),
-    setting(
-        "BETTER_AUTH_SECRETS",
-        None,
-        "The platform's rotated secrets, newest first, e.g. 2:new,1:old; the first one counts. Wins over BETTER_AUTH_SECRET.",
-    ),
-    setting(
-        "BETTER_AUTH_URL",
-        None,
-        "The platform's public base URL, e.g. https://admin.example.com; beginning with https:// the session cookie has the __Secure- prefix. Required.",
-    ),
-    setting("BETTER_AUTH_COOKIE_PREFIX", Some("better-auth"), "The platform's advanced.cookiePrefix."),
-    setting(
-        "BETTER_AUTH_COOKIE_NAME",
-        None,
-        "The platform's advanced.cookies.session_token.name, when it has one: replaces <prefix>.session_token.",
-    ),
-    setting(
-        "BETTER_AUTH_SECURE_COOKIES",
-        None,
-        "The platform's advanced.useSecureCookies, true or false, when it has one: otherwise BETTER_AUTH_URL decides.",
-    ),
-    setting(
-        "ALLOWED_ORIGINS",
-        None,
-        "Origins whose pages may write although this service has another host than they have, separated by commas, e.g. https://admin.example.com.",
-    ),
-    setting(
-        "BIND_ADDRESS",
-        Some("127.0.0.1:8080"),
-        "Where to listen: an IP address and a port; port 0 takes a free one.",
-    ),
-    setting("HTTP_WORKERS", Some("2"), "How many threads answer requests, 1 to 256."),
-    setting(
-        "REQUEST_TIMEOUT_MS",
-        Some("10000"),
-        "The longest a request may take before it is answered 503, in milliseconds.",
-    ),
-    setting(
-        "SHUTDOWN_TIMEOUT_MS",
-        Some("10000"),
-        "The longest that requests in flight are waited for at shutdown, in milliseconds.",
-    ),
-    setting("DATABASE_POOL_SIZE", Some("10"), "The most database connections at once, 1 to 1000."),
-    setting(
-        "DATABASE_POOL_WAIT_MS",
-        Some("2000"),
-        "The longest a request waits for a connection to come free before it is answered 503, in milliseconds.",
-    ),
-    setting(
-        "DATABASE_CONNECT_TIMEOUT_MS",
-        Some("3000"),
-        "The longest that making a connection may take, in milliseconds.",
-    ),
-    setting("DATABASE_STATEMENT_TIMEOUT_MS", Some("5000"), "The longest a statement may run, in milliseconds."),
-    setting("DATABASE_LOCK_TIMEOUT_MS", Some("2000"), "The longest a statement may wait for a lock, in milliseconds."),
-    setting(
-        "DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS",
-        Some("10000"),
-        "The longest a transaction may sit idle before PostgreSQL ends its connection, in milliseconds.",
-    ),
-    setting("LOG_FORMAT", Some("json"), "json, one object a line, or pretty."),
-    setting(
-        "RUST_LOG",
-        Some("info,actix_server=warn,actix_http=off,tokio_postgres=warn"),
-        "What is logged: directives of the tracing crate's EnvFilter.",
-    ),
-];
 
 /// Where settings come from.
 pub trait Source {
@@ -190,10 +103,23 @@ pub struct Config {
     pub session: SessionConfig,
     /// The HTTP side.
     pub http: HttpSettings,
-    /// How log lines look.
-    pub log_format: LogFormat,
-    /// What is logged: directives that have been checked.
-    pub log_filter: String,
+    /// Where rate limits are counted; `None`: in this process.
+    pub redis: Option<RedisSettings>,
+    /// Starting and stopping.
+    pub lifecycle: LifecycleConfig,
+    /// Logs and traces.
+    pub telemetry: TelemetrySettings,
+    /// Where Prometheus reads metrics; `None`: nowhere.
+    pub metrics_address: Option<SocketAddr>,
+}
+
+/// Starting and stopping.
+#[derive(Debug)]
+pub struct LifecycleConfig {
+    /// The longest that a database that does not answer yet is waited for.
+    pub startup_timeout: Duration,
+    /// How long requests are still taken after SIGTERM.
+    pub shutdown_delay: Duration,
 }
 
 /// Everything `crm migrate` needs.
@@ -209,210 +135,158 @@ impl DatabaseAddress {
     }
 }
 
+/// Everything `crm healthcheck` needs: where the service listens, and whether it speaks TLS there.
+#[derive(Debug)]
+pub struct ListeningAddress {
+    /// Where the service listens.
+    pub address: SocketAddr,
+    /// Whether it answers HTTPS.
+    pub tls: bool,
+}
+
+impl ListeningAddress {
+    /// Reads `BIND_ADDRESS`, and whether `TLS_CERT_FILE` is set.
+    pub fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let address = reader.address("BIND_ADDRESS");
+        let tls = reader.text("TLS_CERT_FILE").is_some();
+        reader.finish(address.map(|address| Self { address, tls }))
+    }
+}
+
 impl Config {
     /// Reads every setting; reports everything that is wrong at once.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
-        let connector = reader.connector();
-        let secret = reader.secret();
+        // Every section is read to its end before a `None` in it counts: whatever is wrong has been noted by then.
+        let database = database(&mut reader);
         let base_url = reader.base_url();
-        let prefix = reader.text("BETTER_AUTH_COOKIE_PREFIX").unwrap_or_default();
-        let custom_name = reader.text("BETTER_AUTH_COOKIE_NAME");
-        let secure = reader.parse("BETTER_AUTH_SECURE_COOKIES", "must be true or false", |text| text.parse().ok());
-        let allowed = reader.allowed_origins();
-        let bind_address =
-            reader.parse("BIND_ADDRESS", "must be an IP address and a port, such as 127.0.0.1:8080", |text| {
-                text.parse::<SocketAddr>().ok()
-            });
-        let workers = reader.count("HTTP_WORKERS", 256);
-        let request_timeout = reader.milliseconds("REQUEST_TIMEOUT_MS");
-        let shutdown_timeout = reader.milliseconds("SHUTDOWN_TIMEOUT_MS");
-        let pool_size = reader.count("DATABASE_POOL_SIZE", 1000);
-        let wait = reader.milliseconds("DATABASE_POOL_WAIT_MS");
-        let connect = reader.milliseconds("DATABASE_CONNECT_TIMEOUT_MS");
-        let statement_timeout = reader.milliseconds("DATABASE_STATEMENT_TIMEOUT_MS");
-        let lock_timeout = reader.milliseconds("DATABASE_LOCK_TIMEOUT_MS");
-        let idle_in_transaction_timeout = reader.milliseconds("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS");
-        let log_format = reader.parse("LOG_FORMAT", "must be json or pretty", |text| match text {
-            "json" => Some(LogFormat::Json),
-            "pretty" => Some(LogFormat::Pretty),
-            _ => None,
-        });
-
-        let log_filter = reader.parse("RUST_LOG", "must be directives such as info,crm_app=debug", |text| {
-            EnvFilter::try_new(text).ok().map(|_| text.to_owned())
-        });
-
-        // Every `None` below has left a problem above.
+        let session = session(&mut reader, base_url.as_ref());
+        let http = http(&mut reader, base_url.as_ref());
+        let redis = reader.redis();
+        let lifecycle = lifecycle(&mut reader);
+        let telemetry = telemetry(&mut reader);
+        let metrics_address = reader.address("METRICS_ADDRESS");
         let config = (|| {
-            let base_url = base_url?;
-            let secure = secure.unwrap_or_else(|| base_url.scheme() == "https");
             Some(Self {
-                database: DatabaseConfig {
-                    connector: connector?,
-                    pool: PoolSettings {
-                        size: pool_size?,
-                        wait: wait?,
-                        connect: connect?,
-                        session: SessionSettings {
-                            statement_timeout: statement_timeout?,
-                            lock_timeout: lock_timeout?,
-                            idle_in_transaction_timeout: idle_in_transaction_timeout?,
-                        },
-                    },
-                },
-                session: SessionConfig {
-                    cookie_name: CookieName::new(secure, &prefix, custom_name.as_deref()),
-                    secret: secret?,
-                },
-                http: HttpSettings {
-                    bind_address: bind_address?,
-                    workers: workers?,
-                    request_timeout: request_timeout?,
-                    shutdown_timeout: shutdown_timeout?,
-                    origins: Origins { public: base_url.origin().ascii_serialization(), allowed: allowed? },
-                },
-                log_format: log_format?,
-                log_filter: log_filter?,
+                database: database?,
+                session: session?,
+                http: http?,
+                redis,
+                lifecycle: lifecycle?,
+                telemetry: telemetry?,
+                metrics_address,
             })
         })();
         reader.finish(config)
     }
 }
 
-struct Reader<'s> {
-    source: &'s dyn Source,
-    problems: Problems,
+fn database(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
+    let connector = reader.connector();
+    let mode = reader.parse("DATABASE_POOL_MODE", "must be session or transaction", |text| match text {
+        "session" => Some(PoolMode::Session),
+        "transaction" => Some(PoolMode::Transaction),
+        _ => None,
+    });
+    let size = reader.count("DATABASE_POOL_SIZE", 1000);
+    let wait = reader.milliseconds("DATABASE_POOL_WAIT_MS");
+    let connect = reader.milliseconds("DATABASE_CONNECT_TIMEOUT_MS");
+    let statement_timeout = reader.milliseconds("DATABASE_STATEMENT_TIMEOUT_MS");
+    let lock_timeout = reader.milliseconds("DATABASE_LOCK_TIMEOUT_MS");
+    let idle_in_transaction_timeout = reader.milliseconds("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS");
+    Some(DatabaseConfig {
+        connector: connector?,
+        pool: PoolSettings {
+            size: size?,
+            wait: wait?,
+            connect: connect?,
+            session: SessionSettings {
+                mode: mode?,
+                statement_timeout: statement_timeout?,
+                lock_timeout: lock_timeout?,
+                idle_in_transaction_timeout: idle_in_transaction_timeout?,
+            },
+        },
+    })
 }
 
-impl<'s> Reader<'s> {
-    fn new(source: &'s dyn Source) -> Self {
-        Self { source, problems: Problems::default() }
-    }
-
-    fn problem(&mut self, name: &'static str, problem: impl Into<String>) {
-        self.problems.0.push((name, problem.into()));
-    }
-
-    /// The value, or the default; empty counts as unset.
-    fn text(&mut self, name: &'static str) -> Option<String> {
-        let value = self.source.value(name).unwrap_or_else(|NotUtf8| {
-            self.problem(name, "must be UTF-8 text");
-            None
-        });
-        value.filter(|value| !value.is_empty()).or_else(|| {
-            let setting = SETTINGS.iter().find(|setting| setting.name == name)?;
-            setting.default.map(str::to_owned)
-        })
-    }
-
-    fn parse<T>(&mut self, name: &'static str, rule: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
-        let text = self.text(name)?;
-        let value = parse(&text);
-        if value.is_none() {
-            self.problem(name, rule);
-        }
-        value
-    }
-
-    fn required(&mut self, name: &'static str, rule: &str) -> Option<String> {
-        let text = self.text(name);
-        if text.is_none() && !self.problems.names().contains(&name) {
-            self.problem(name, format!("is not set: {rule}"));
-        }
-        text
-    }
-
-    fn milliseconds(&mut self, name: &'static str) -> Option<Duration> {
-        self.parse(name, "must be a number of milliseconds from 1 to 3600000", |text| {
-            text.parse().ok().filter(|value| (1..=3_600_000).contains(value)).map(Duration::from_millis)
-        })
-    }
-
-    fn count(&mut self, name: &'static str, max: usize) -> Option<usize> {
-        self.parse(name, &format!("must be a number from 1 to {max}"), |text| {
-            text.parse().ok().filter(|value| (1..=max).contains(value))
-        })
-    }
-
-    fn connector(&mut self) -> Option<Connector> {
-        let address = self.required("DATABASE_URL", "it must be the address of the platform's database")?;
-        Connector::parse(&address).map_err(|error| self.problem("DATABASE_URL", error.to_string())).ok()
-    }
-
-    fn base_url(&mut self) -> Option<Url> {
-        const RULE: &str = "must be a URL such as https://admin.example.com";
-        self.required("BETTER_AUTH_URL", &format!("it {RULE}"))?;
-        self.parse("BETTER_AUTH_URL", RULE, |text| {
-            Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))
-        })
-    }
-
-    /// The first of the rotated secrets, else the one secret. Better Auth trims the entries of the list and nothing
-    /// else; it refuses a version twice, and so do we.
-    fn secret(&mut self) -> Option<Secret> {
-        const LIST: &str = "BETTER_AUTH_SECRETS";
-        const ONE: &str = "BETTER_AUTH_SECRET";
-        let (name, secret) = if let Some(list) = self.text(LIST) {
-            let Some(secret) = first_of_rotated(&list) else {
-                self.problem(LIST, "must be a list such as 2:new,1:old: whole numbers that differ, each with a secret");
-                return None;
-            };
-            (LIST, secret)
-        } else {
-            let secret = self
-                .required(ONE, &format!("it must be the platform's secret, at least {MIN_SECRET_LENGTH} characters"))?;
-            (ONE, secret)
-        };
-        Secret::new(&secret).map_err(|error| self.problem(name, error.to_string())).ok()
-    }
-
-    fn allowed_origins(&mut self) -> Option<HashSet<String>> {
-        let Some(list) = self.text("ALLOWED_ORIGINS") else {
-            return Some(HashSet::new());
-        };
-        let origins: Option<HashSet<String>> = list
-            .split(',')
-            .map(str::trim)
-            .filter(|origin| !origin.is_empty())
-            // An origin that the parser writes differently would never equal what a browser sends.
-            .map(|origin| {
-                Url::parse(origin)
-                    .ok()
-                    .filter(|url| url.origin().ascii_serialization() == origin)
-                    .map(|_| origin.to_owned())
-            })
-            .collect();
-        if origins.is_none() {
-            self.problem(
-                "ALLOWED_ORIGINS",
-                "must be origins such as https://desk.example.com, separated by commas, without a path",
-            );
-        }
-        origins
-    }
-
-    fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
-        match value {
-            Some(value) if self.problems.0.is_empty() => Ok(value),
-            _ => Err(self.problems),
-        }
-    }
+fn session(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<SessionConfig> {
+    let secret = reader.secret();
+    let prefix = reader.text("BETTER_AUTH_COOKIE_PREFIX").unwrap_or_default();
+    let custom_name = reader.text("BETTER_AUTH_COOKIE_NAME");
+    let secure = reader.parse("BETTER_AUTH_SECURE_COOKIES", "must be true or false", |text| text.parse().ok());
+    let secure = secure.unwrap_or(base_url?.scheme() == "https");
+    Some(SessionConfig { cookie_name: CookieName::new(secure, &prefix, custom_name.as_deref()), secret: secret? })
 }
 
-fn first_of_rotated(list: &str) -> Option<String> {
-    let mut versions = HashSet::new();
-    let mut first = None;
-    for entry in list.split(',') {
-        let (version, secret) = entry.trim().split_once(':')?;
-        let version: u64 = version.trim().parse().ok()?;
-        let secret = secret.trim();
-        if secret.is_empty() || !versions.insert(version) {
-            return None;
-        }
-        first.get_or_insert_with(|| secret.to_owned());
-    }
-    first
+fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings> {
+    let bind_address = reader.address("BIND_ADDRESS");
+    let tls = reader.certificate();
+    let tls_handshake_timeout = reader.milliseconds("TLS_HANDSHAKE_TIMEOUT_MS");
+    let trusted_proxies = reader.trusted_proxies();
+    let allowed = reader.allowed_origins();
+    let workers = reader.count("HTTP_WORKERS", 256);
+    let max_connections = reader.count("HTTP_MAX_CONNECTIONS", 65_536);
+    let keep_alive = reader.milliseconds("HTTP_KEEP_ALIVE_MS");
+    let header_timeout = reader.milliseconds("HTTP_HEADER_TIMEOUT_MS");
+    let body_timeout = reader.milliseconds("HTTP_BODY_TIMEOUT_MS");
+    let request_timeout = reader.milliseconds("REQUEST_TIMEOUT_MS");
+    let shutdown_timeout = reader.milliseconds("SHUTDOWN_TIMEOUT_MS");
+    let limits = limits(reader);
+    Some(HttpSettings {
+        bind_address: bind_address?,
+        tls,
+        tls_handshake_timeout: tls_handshake_timeout?,
+        trusted_proxies,
+        origins: Origins { public: base_url?.origin().ascii_serialization(), allowed: allowed? },
+        workers: workers?,
+        max_connections: max_connections?,
+        keep_alive: keep_alive?,
+        header_timeout: header_timeout?,
+        body_timeout: body_timeout?,
+        request_timeout: request_timeout?,
+        shutdown_timeout: shutdown_timeout?,
+        limits: limits?,
+    })
+}
+
+fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
+    let window = reader.parse("RATE_LIMIT_WINDOW_SECONDS", "must be a number from 1 to 3600", |text| {
+        text.parse().ok().filter(|value| (1..=3600).contains(value)).map(time::Duration::seconds)
+    });
+    let user = reader.requests("RATE_LIMIT_USER_REQUESTS");
+    let address = reader.requests("RATE_LIMIT_ADDRESS_REQUESTS");
+    let (window, user, address) = (window?, user?, address?);
+    // None at all is no limit.
+    let budget = |requests: u32| (requests > 0).then_some(Budget { requests, window });
+    Some(Limits { user: budget(user), address: budget(address) })
+}
+
+fn lifecycle(reader: &mut Reader<'_>) -> Option<LifecycleConfig> {
+    let startup_timeout = reader.milliseconds("STARTUP_TIMEOUT_MS");
+    let shutdown_delay = reader.milliseconds_or_none("SHUTDOWN_DELAY_MS");
+    Some(LifecycleConfig { startup_timeout: startup_timeout?, shutdown_delay: shutdown_delay? })
+}
+
+fn telemetry(reader: &mut Reader<'_>) -> Option<TelemetrySettings> {
+    let log_format = reader.parse("LOG_FORMAT", "must be json or pretty", |text| match text {
+        "json" => Some(LogFormat::Json),
+        "pretty" => Some(LogFormat::Pretty),
+        _ => None,
+    });
+    let log_filter = reader.parse("RUST_LOG", "must be directives such as info,crm_app=debug", |text| {
+        EnvFilter::try_new(text).ok().map(|_| text.to_owned())
+    });
+    let otlp_endpoint =
+        reader.parse("OTEL_EXPORTER_OTLP_ENDPOINT", "must be a URL such as http://127.0.0.1:4318", http_url);
+    let service_name = reader.text("OTEL_SERVICE_NAME");
+    Some(TelemetrySettings {
+        log_format: log_format?,
+        log_filter: log_filter?,
+        otlp_endpoint,
+        service_name: service_name?,
+    })
 }
 
 #[cfg(test)]
@@ -462,7 +336,25 @@ mod tests {
             ("BETTER_AUTH_SECURE_COOKIES", "hunter2"),
             ("ALLOWED_ORIGINS", "https://desk.example.com/hunter2"),
             ("BIND_ADDRESS", "hunter2"),
+            ("TLS_CERT_FILE", "/nowhere/hunter.pem"),
+            ("TLS_KEY_FILE", "/nowhere/hunter.pem"),
+            ("TLS_HANDSHAKE_TIMEOUT_MS", "soon"),
+            ("TRUSTED_PROXIES", "hunter2"),
             ("HTTP_WORKERS", "0"),
+            ("HTTP_MAX_CONNECTIONS", "65537"),
+            ("HTTP_KEEP_ALIVE_MS", "forever"),
+            ("HTTP_HEADER_TIMEOUT_MS", "0"),
+            ("HTTP_BODY_TIMEOUT_MS", "0"),
+            ("STARTUP_TIMEOUT_MS", "0"),
+            ("SHUTDOWN_DELAY_MS", "3600001"),
+            ("RATE_LIMIT_USER_REQUESTS", "-1"),
+            ("RATE_LIMIT_ADDRESS_REQUESTS", "1000001"),
+            ("RATE_LIMIT_WINDOW_SECONDS", "0"),
+            ("REDIS_URL", "http://crm:hunter2@127.0.0.1"),
+            ("REDIS_TIMEOUT_MS", "0"),
+            ("DATABASE_POOL_MODE", "hunter2"),
+            ("METRICS_ADDRESS", "hunter2"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "hunter2"),
             ("REQUEST_TIMEOUT_MS", "-1"),
             ("SHUTDOWN_TIMEOUT_MS", "1.5"),
             ("DATABASE_POOL_SIZE", "1001"),
@@ -488,8 +380,26 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_needs_its_key_and_the_key_its_certificate() {
+        for (set, wrong) in [("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_CERT_FILE")] {
+            let problems = Config::read(&with(set, "/nowhere/file.pem")).unwrap_err();
+            assert!(problems.names().contains(&wrong), "{problems}");
+        }
+    }
+
+    #[test]
+    fn limits_can_be_switched_off_one_by_one() {
+        let limits = |source| Config::read(&source).unwrap().http.limits;
+        let window = time::Duration::seconds(10);
+        let budget = |requests| Some(Budget { requests, window });
+        assert_eq!(limits(minimal()), Limits { user: budget(20), address: budget(100) });
+        assert_eq!(limits(with("RATE_LIMIT_USER_REQUESTS", "0")), Limits { user: None, address: budget(100) });
+        assert_eq!(limits(with("RATE_LIMIT_ADDRESS_REQUESTS", "0")), Limits { user: budget(20), address: None });
+    }
+
+    #[test]
     fn the_configuration_does_not_print_its_secrets() {
-        let printed = format!("{:?}", Config::read(&minimal()).unwrap());
+        let printed = format!("{:?}", Config::read(&with("REDIS_URL", "redis://crm:hunter2@127.0.0.1")).unwrap());
         assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
     }
 

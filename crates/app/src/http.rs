@@ -4,6 +4,8 @@
 //! `endpoint` (the checks that come before any input is read), and only then to its handler. A handler parses,
 //! calls one use case, renders.
 
+pub mod client_address;
+mod cors;
 pub mod cross_site;
 mod customers;
 mod endpoint;
@@ -11,13 +13,17 @@ mod envelope;
 mod error;
 mod extract;
 mod field;
+pub mod health;
 mod notes;
+pub mod rate_limit;
 mod render;
 mod tags;
+pub mod tls;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    sync::Arc,
     time::Duration,
 };
 
@@ -31,24 +37,44 @@ use actix_web::{
 use crm_domain::role::Role;
 
 use self::{
+    client_address::TrustedProxies,
     cross_site::Origins,
-    endpoint::{delete, get, patch, post, resource},
+    endpoint::{delete, get, open, patch, post, resource},
+    envelope::Surroundings,
+    rate_limit::Limits,
+    tls::Certificate,
 };
-use crate::wire::Services;
+use crate::{lifecycle::Lifecycle, wire::Services};
 
 /// How the service listens and how long it takes its time.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
     /// Where to listen.
     pub bind_address: SocketAddr,
+    /// What is shown to clients of HTTPS; `None`: plain HTTP.
+    pub tls: Option<Certificate>,
+    /// The longest a TLS handshake may take.
+    pub tls_handshake_timeout: Duration,
+    /// Who may say whom they forward for.
+    pub trusted_proxies: TrustedProxies,
+    /// Whose pages may read and write.
+    pub origins: Origins,
     /// How many threads answer requests.
     pub workers: usize,
+    /// The most client connections at once.
+    pub max_connections: usize,
+    /// How long an idle connection is kept.
+    pub keep_alive: Duration,
+    /// The longest a client may take to send a request's header.
+    pub header_timeout: Duration,
+    /// The longest a client may take to send a request's body.
+    pub body_timeout: Duration,
     /// The longest a request may take.
     pub request_timeout: Duration,
     /// The longest that requests in flight are waited for at shutdown.
     pub shutdown_timeout: Duration,
-    /// Whose pages may write.
-    pub origins: Origins,
+    /// How often somebody may call.
+    pub limits: Limits,
 }
 
 /// Every route: path, method, least role, handler.
@@ -68,13 +94,17 @@ fn routes(config: &mut ServiceConfig) {
         ))
         .service(resource("/api/customers/{id}/tags", [post(front_desk, tags::assign_tag)]))
         .service(resource("/api/customers/{id}/tags/{tagId}", [delete(front_desk, tags::unassign_tag)]))
-        .service(resource("/api/tags", [get(front_desk, tags::list_tags), post(managers, tags::create_tag)]));
+        .service(resource("/api/tags", [get(front_desk, tags::list_tags), post(managers, tags::create_tag)]))
+        .service(resource("/api/health", [open(health::health)]))
+        .service(resource("/livez", [open(health::livez)]))
+        .service(resource("/readyz", [open(health::readyz)]));
 }
 
 /// The application: what each worker runs, and what tests run in process.
 pub fn app(
     services: web::Data<Services>,
     settings: web::Data<HttpSettings>,
+    lifecycle: web::Data<Lifecycle>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -84,12 +114,14 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let around = Surroundings { services: services.clone(), settings: settings.clone(), lifecycle: lifecycle.clone() };
     App::new()
         .app_data(services)
         .app_data(settings)
+        .app_data(lifecycle)
         .configure(routes)
         .default_service(web::to(endpoint::unknown_path))
-        .wrap(from_fn(envelope::envelope))
+        .wrap(from_fn(move |request, next| envelope::envelope(around.clone(), request, next)))
 }
 
 /// A server that listens.
@@ -100,16 +132,26 @@ pub struct Listening {
     pub running: Server,
 }
 
-/// Binds the address and starts to answer.
-pub fn server(services: Services, settings: &HttpSettings) -> io::Result<Listening> {
+/// Binds the address and starts to answer. Signals are the caller's to handle.
+pub fn server(services: Services, settings: &HttpSettings, lifecycle: Arc<Lifecycle>) -> io::Result<Listening> {
     let listener = TcpListener::bind(settings.bind_address)?;
     let address = listener.local_addr()?;
     let services = web::Data::new(services);
     let data = web::Data::new(settings.clone());
-    let running = HttpServer::new(move || app(services.clone(), data.clone()))
+    let lifecycle = web::Data::from(lifecycle);
+    let server = HttpServer::new(move || app(services.clone(), data.clone(), lifecycle.clone()))
         .workers(settings.workers)
+        // actix counts for each worker.
+        .max_connections(settings.max_connections.div_ceil(settings.workers))
+        .keep_alive(settings.keep_alive)
+        .client_request_timeout(settings.header_timeout)
+        .tls_handshake_timeout(settings.tls_handshake_timeout)
         .shutdown_timeout(settings.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
-        .listen(listener)?
-        .run();
+        .disable_signals();
+    let running = match &settings.tls {
+        Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config())?,
+        None => server.listen(listener)?,
+    }
+    .run();
     Ok(Listening { address, running })
 }

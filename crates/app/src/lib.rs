@@ -5,6 +5,10 @@
 
 pub mod cli;
 pub mod config;
+mod healthcheck;
 pub mod http;
+pub mod lifecycle;
+pub mod metrics;
+mod serve;
 pub mod telemetry;
 pub mod wire;

@@ -4,7 +4,8 @@
 //!
 //! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`]. Beside each noun's types stand its
 //! `ports` (traits an adapter implements) and its `usecases` (plain structs that hold ports as `Arc<dyn …>`).
-//! [`store`] is the unit of work that every write goes through, [`audit`] what such a write leaves behind.
+//! [`store`] is the unit of work that every write goes through, [`audit`] what such a write leaves behind. Around the
+//! nouns: [`session`] and [`role`] (who is calling), [`rate_limit`] (how often), [`health`] (whether the store can serve).
 //!
 //! # How to add a rule
 //!
@@ -22,9 +23,11 @@ pub mod audit;
 pub mod clock;
 pub mod customer;
 pub mod directory;
+pub mod health;
 pub mod ids;
 pub mod note;
 pub mod page;
+pub mod rate_limit;
 pub mod role;
 pub mod session;
 pub mod store;

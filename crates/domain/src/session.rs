@@ -4,11 +4,22 @@ use async_trait::async_trait;
 
 use crate::{role::Actor, store::StoreError};
 
+/// Why a request has no session. Told to those who operate the service, never to the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NotSignedIn {
+    /// The request carries no session cookie.
+    NoCookie,
+    /// The cookie is not one that the configured secret signed: many of these mean that the platform has another secret.
+    BadSignature,
+    /// The cookie is genuine, but its session is over: signed out, expired, its user deleted or banned.
+    NoSession,
+}
+
 /// The sessions of the platform that signs people in.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// The actor whose session the request's `Cookie` header carries (several such headers joined by `"; "`), or
-    /// `None`: no cookie, a bad signature, an unknown or expired session, a deleted or banned user.
-    async fn find_actor(&self, cookie_header: &[u8]) -> Result<Option<Actor>, StoreError>;
+    /// The actor whose session the request's `Cookie` header carries (several such headers joined by `"; "`), or why
+    /// there is none.
+    async fn find_actor(&self, cookie_header: &[u8]) -> Result<Result<Actor, NotSignedIn>, StoreError>;
 }

@@ -2,11 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use diesel::sql_types::{BigInt, Bool, Text};
-use diesel_async::RunQueryDsl as _;
-use thiserror::Error;
+use crm_domain::store::StoreError;
+use diesel::{
+    QueryResult,
+    sql_types::{BigInt, Bool, Text},
+};
+use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::{connect::Connector, statement::Statement};
+use super::{
+    pool::{Pool, read},
+    statement::Statement,
+};
 
 /// Every table and column that a statement of this service names.
 pub const NEEDED: &[(&str, &[&str])] = &[
@@ -46,6 +52,7 @@ pub const NEEDED: &[(&str, &[&str])] = &[
     ("booking", &["id", "customer_id"]),
     ("customer_note", &["id", "customer_id", "author_id", "booking_id", "content", "created_at"]),
     ("audit_log", &["id", "actor_id", "action", "entity_type", "entity_id", "old_values", "new_values", "created_at"]),
+    ("__diesel_schema_migrations", &["version"]),
 ];
 
 /// What the writes' `ON CONFLICT` relies on; columns in alphabetical order.
@@ -68,21 +75,13 @@ fn privileges_needed(table: &str, column: &str) -> impl Iterator<Item = &'static
 /// The collation that names are searched and sorted under.
 const COLLATION: &str = "und-x-icu";
 
-/// Why the check could not be made.
-#[derive(Debug, Error)]
-pub enum CheckError {
-    /// No connection.
-    #[error("cannot connect to the database")]
-    Connect(#[from] diesel::ConnectionError),
-    /// A statement failed.
-    #[error("the database refused")]
-    Query(#[from] diesel::result::Error),
-}
-
 /// Everything the database lacks, a line for each table, column, privilege, unique index, type, encoding or collation;
 /// empty when it is fit to serve.
-pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
-    let mut connection = connector.connect_plainly().await?;
+pub async fn missing(pool: &Pool) -> Result<Vec<String>, StoreError> {
+    read!(pool, |connection| missing_in(connection))
+}
+
+async fn missing_in(connection: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
     // What an unqualified name finds on this connection's search path, as the statements themselves name tables.
     let columns: Vec<(String, String, String)> = Statement::<(Text, Text, Text)>::new(
         "SELECT c.relname::text, a.attname::text, concat_ws(' ', \
@@ -91,9 +90,10 @@ pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
            CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END, \
            CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END) \
          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
-         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)",
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+           AND c.relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(c.oid)",
     )
-    .load(&mut connection)
+    .load(connection)
     .await?;
     let tables: HashSet<&str> = columns.iter().map(|(table, _, _)| table.as_str()).collect();
     let privileges: HashMap<(&str, &str), &str> = columns
@@ -130,7 +130,7 @@ pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
             )
             .text(&columns)
             .sql(")")
-            .get_result(&mut connection)
+            .get_result(connection)
             .await?;
             if !found {
                 missing.push(format!("unique index on {table} ({columns})"));
@@ -141,20 +141,20 @@ pub async fn missing(connector: &Connector) -> Result<Vec<String>, CheckError> {
         "SELECT count(*) FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
          WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) AND e.enumlabel IN ('create', 'update', 'delete')",
     )
-    .get_result(&mut connection)
+    .get_result(connection)
     .await?;
     if actions < 3 {
         missing.push("type audit_action with create, update, delete".to_owned());
     }
 
     let encoding: String =
-        Statement::<Text>::new("SELECT current_setting('server_encoding')").get_result(&mut connection).await?;
+        Statement::<Text>::new("SELECT current_setting('server_encoding')").get_result(connection).await?;
     if encoding != "UTF8" {
         missing.push("encoding UTF8".to_owned());
     }
     let collations: i64 = Statement::<BigInt>::new("SELECT count(*) FROM pg_collation WHERE collname = ")
         .text(COLLATION)
-        .get_result(&mut connection)
+        .get_result(connection)
         .await?;
     if collations == 0 {
         missing.push(format!("collation {COLLATION} (a PostgreSQL built with ICU)"));

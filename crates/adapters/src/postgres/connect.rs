@@ -2,8 +2,8 @@
 
 use std::{fmt, fs, str::FromStr as _, sync::Arc, time::Duration};
 
-use diesel::{ConnectionError, ConnectionResult};
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel::{ConnectionError, ConnectionResult, connection::CacheSize};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use percent_encoding::percent_decode_str;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -36,15 +36,48 @@ pub enum AddressError {
     SystemCertificates(String),
 }
 
+/// What stands between this service and PostgreSQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// Nothing, or a pooler that gives a client its server connection for as long as it likes: settings are told once a
+    /// connection, and prepared statements are kept.
+    Session,
+    /// A pooler such as PgBouncer in transaction mode, where each transaction may run on another server connection:
+    /// every statement runs in a transaction that is told the settings, and nothing is kept beyond it.
+    Transaction,
+}
+
 /// What every connection is told first.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionSettings {
+    /// Whether a connection is told once, or each transaction.
+    pub mode: PoolMode,
     /// The longest a statement may run.
     pub statement_timeout: Duration,
     /// The longest a statement may wait for a lock.
     pub lock_timeout: Duration,
     /// The longest a transaction may sit idle: the server ends the connection of a client that went away.
     pub idle_in_transaction_timeout: Duration,
+}
+
+impl SessionSettings {
+    /// The statements that tell a connection (`SET`) or a transaction (`SET LOCAL`).
+    ///
+    /// `client_connection_check_interval`: what nobody waits for any more ends within a second. `force_generic_plan` and
+    /// `jit = off`: planning these statements anew costs more than running them (docs/BENCHMARKS.md).
+    pub(crate) fn statements(self, set: &str) -> String {
+        let Self { mode: _, statement_timeout, lock_timeout, idle_in_transaction_timeout } = self;
+        [
+            ("statement_timeout", statement_timeout.as_millis().to_string()),
+            ("lock_timeout", lock_timeout.as_millis().to_string()),
+            ("idle_in_transaction_session_timeout", idle_in_transaction_timeout.as_millis().to_string()),
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
+            ("jit", "off".to_owned()),
+            ("client_connection_check_interval", "1000".to_owned()),
+        ]
+        .map(|(name, value)| format!("{set} {name} = {value}"))
+        .join("; ")
+    }
 }
 
 /// Makes connections to one database.
@@ -99,22 +132,30 @@ impl Connector {
         Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
     }
 
-    /// Connects, and tells the connection `settings`.
+    /// Connects; in [`PoolMode::Session`] the connection is told its `settings` here, else its transactions are.
     pub async fn connect(&self, settings: SessionSettings) -> ConnectionResult<AsyncPgConnection> {
-        let SessionSettings { statement_timeout, lock_timeout, idle_in_transaction_timeout } = settings;
-        let mut connection = self.connect_plainly().await?;
-        // `client_connection_check_interval`: what nobody waits for any more ends within a second.
-        // `force_generic_plan` and `jit = off`: planning these statements anew costs more than running them
-        // (docs/BENCHMARKS.md).
-        let settings = format!(
-            "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-             SET plan_cache_mode = force_generic_plan; SET jit = off; \
-             SET client_connection_check_interval = 1000",
-            statement_timeout.as_millis(),
-            lock_timeout.as_millis(),
-            idle_in_transaction_timeout.as_millis(),
-        );
-        connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        match settings.mode {
+            PoolMode::Session => {
+                let mut connection = self.connect_plainly().await?;
+                let settings = settings.statements("SET");
+                connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+                Ok(connection)
+            }
+            PoolMode::Transaction => self.connect_in_a_transaction().await,
+        }
+    }
+
+    /// diesel-async tells a new connection its time zone in prepared statements. In a transaction they meet the same
+    /// server connection as their preparation did.
+    async fn connect_in_a_transaction(&self) -> ConnectionResult<AsyncPgConnection> {
+        let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(cause_of(&error));
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(bad)?;
+        // Ends with the client. Its error reaches whoever waits for an answer.
+        tokio::spawn(connection);
+        client.batch_execute("BEGIN").await.map_err(bad)?;
+        let mut connection = AsyncPgConnection::try_from(client).await?;
+        connection.batch_execute("COMMIT").await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        connection.set_prepared_statement_cache_size(CacheSize::Disabled);
         Ok(connection)
     }
 

@@ -1,16 +1,21 @@
 //! The schema's migrations: embedded, applied under a lock, or only looked at.
 
+use crm_domain::store::StoreError;
 use diesel::{
     QueryResult,
     migration::{Migration, MigrationSource, MigrationVersion},
     pg::Pg,
-    sql_types::{Bool, Untyped},
+    sql_types::{Bool, Text, Untyped},
 };
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use thiserror::Error;
 
-use super::{connect::Connector, statement::Statement};
+use super::{
+    connect::Connector,
+    pool::{Pool, read},
+    statement::Statement,
+};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
 
@@ -68,6 +73,19 @@ pub async fn pending(connector: &Connector) -> Result<Vec<String>, MigrateError>
         Vec::new()
     };
     pending_in(&applied).map(|migrations| names(&migrations))
+}
+
+/// Whether every migration of this service is applied, asked as a request asks. Needs no right but to read diesel's own
+/// table.
+pub(super) async fn is_current(pool: &Pool) -> Result<bool, StoreError> {
+    let applied: Vec<String> = read!(pool, |connection| {
+        Statement::<Text>::new("SELECT version FROM __diesel_schema_migrations").load(connection)
+    })?;
+    let known = embedded().map_err(|error| StoreError::Unexpected(Box::new(error)))?;
+    Ok(known.iter().all(|migration| {
+        let version = migration.name().version().to_string();
+        applied.contains(&version)
+    }))
 }
 
 /// Whether diesel's own table is there. Asking diesel would make it.

@@ -1,8 +1,10 @@
 //! Sharing connections: a [`Lease`] is a connection that goes back to the pool only when it is known to be fit.
+//!
+//! Behind a pooler in transaction mode every lease is a transaction (see [`PoolMode`]); else reads need none.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use crm_domain::store::StoreError;
+use crm_domain::{health::Connections, store::StoreError};
 use deadpool::{Runtime, managed::Timeouts};
 use diesel::QueryResult;
 use diesel_async::{
@@ -10,11 +12,15 @@ use diesel_async::{
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as diesel_deadpool},
 };
 use futures_util::FutureExt as _;
+use tracing::{Instrument as _, info_span};
 
 use super::{
-    connect::{Connector, SessionSettings},
+    connect::{Connector, PoolMode, SessionSettings},
     error,
 };
+
+/// The level that the races between our writes and the platform's are thought through for.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 type Connection = diesel_deadpool::Object<AsyncPgConnection>;
 
@@ -33,7 +39,12 @@ pub struct PoolSettings {
 
 /// Connections that are made when first needed and shared after that.
 #[derive(Clone)]
-pub struct Pool(diesel_deadpool::Pool<AsyncPgConnection>);
+pub struct Pool {
+    connections: diesel_deadpool::Pool<AsyncPgConnection>,
+    mode: PoolMode,
+    /// What begins a transaction.
+    begin: Arc<str>,
+}
 
 impl Pool {
     /// A pool of connections to that database. Connects to nothing yet.
@@ -53,7 +64,7 @@ impl Pool {
         });
         // The address stands in the connector, not here: it holds a password.
         let manager = AsyncDieselConnectionManager::new_with_config(String::new(), config);
-        let pool = diesel_deadpool::Pool::builder(manager)
+        let connections = diesel_deadpool::Pool::builder(manager)
             .max_size(settings.size)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
@@ -63,18 +74,20 @@ impl Pool {
             })
             .build()
             .expect("a pool with timeouts has a runtime");
-        Self(pool)
+        let PoolSettings { session, .. } = settings;
+        let begin = match session.mode {
+            PoolMode::Session => BEGIN.to_owned(),
+            PoolMode::Transaction => format!("{BEGIN}; {}", session.statements("SET LOCAL")),
+        };
+        Self { connections, mode: session.mode, begin: begin.into() }
     }
 
     /// A connection on which a unit of work has begun.
     pub(crate) async fn begin(&self) -> Result<Lease, StoreError> {
         let mut attempts = self.attempts();
         loop {
-            let mut lease = attempts.lease().await?;
-            // The level that the races between our writes and the platform's are thought through for.
-            let begun =
-                lease.run(async |connection| connection.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED").await);
-            match begun.await {
+            let mut lease = attempts.connection().await?;
+            match lease.begin(&self.begin).await {
                 Ok(()) => return Ok(lease),
                 Err(failure) => attempts.allow_another(failure)?,
             }
@@ -83,7 +96,19 @@ impl Pool {
 
     /// Attempts at a statement that may be run again.
     pub(crate) fn attempts(&self) -> Attempts<'_> {
-        Attempts { pool: self, left: self.0.status().max_size }
+        Attempts { pool: self, left: self.connections.status().max_size }
+    }
+
+    /// The connections right now.
+    #[must_use]
+    pub fn connections(&self) -> Connections {
+        let status = self.connections.status();
+        Connections {
+            max: status.max_size,
+            used: status.size.saturating_sub(status.available),
+            idle: status.available,
+            waiting: status.waiting,
+        }
     }
 }
 
@@ -96,9 +121,23 @@ pub(crate) struct Attempts<'p> {
 }
 
 impl Attempts<'_> {
-    /// A connection for the next attempt.
-    pub(crate) async fn lease(&self) -> Result<Lease, StoreError> {
-        self.pool.0.get().await.map(|connection| Lease(Some(connection))).map_err(error::pool_error)
+    /// A connection on which the next attempt at a read can be made.
+    pub(crate) async fn lease(&mut self) -> Result<Lease, StoreError> {
+        loop {
+            let mut lease = self.connection().await?;
+            match self.pool.mode {
+                PoolMode::Session => return Ok(lease),
+                PoolMode::Transaction => match lease.begin(&self.pool.begin).await {
+                    Ok(()) => return Ok(lease),
+                    Err(failure) => self.allow_another(failure)?,
+                },
+            }
+        }
+    }
+
+    async fn connection(&self) -> Result<Lease, StoreError> {
+        let waiting = self.pool.connections.get().instrument(info_span!("wait for a connection"));
+        waiting.await.map(|connection| Lease { connection: Some(connection), begun: false }).map_err(error::pool_error)
     }
 
     /// `Ok` when there may be another attempt after `failure`.
@@ -120,7 +159,8 @@ macro_rules! read {
             let mut lease = attempts.lease().await?;
             match lease.run(async |$connection| $statement.await).await {
                 Ok(value) => {
-                    lease.give_back();
+                    // What was read stands, whatever becomes of the connection.
+                    let _ = lease.end("COMMIT").await;
                     break Ok::<_, crm_domain::store::StoreError>(value);
                 }
                 Err(failure) => attempts.allow_another(failure)?,
@@ -142,7 +182,11 @@ pub(crate) use {read, read_optional};
 
 /// A connection on loan. Unless it is given back it is closed: after a failure, or when whoever waited for a statement
 /// went away in the middle of it, nobody knows what state it is in.
-pub(crate) struct Lease(Option<Connection>);
+pub(crate) struct Lease {
+    connection: Option<Connection>,
+    /// Whether a transaction has begun on it.
+    begun: bool,
+}
 
 impl Lease {
     /// Runs a statement; a failure ends the lease.
@@ -150,23 +194,35 @@ impl Lease {
         &mut self,
         statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
     ) -> QueryResult<T> {
-        let Some(connection) = self.0.as_mut() else {
+        let Some(connection) = self.connection.as_mut() else {
             return Err(diesel::result::Error::BrokenTransactionManager);
         };
-        let outcome = statement(connection).await;
+        // Without its text: a span must not hold what a statement might.
+        let span = info_span!("statement", otel.kind = "client", db.system.name = "postgresql");
+        let outcome = statement(connection).instrument(span).await;
         if outcome.is_err() {
             self.close();
         }
         outcome
     }
 
-    /// Gives the connection back to the pool.
-    pub(crate) fn give_back(mut self) {
-        self.0 = None;
+    async fn begin(&mut self, begin: &str) -> QueryResult<()> {
+        self.run(async |connection| connection.batch_execute(begin).await).await?;
+        self.begun = true;
+        Ok(())
+    }
+
+    /// Ends the transaction, if one has begun, by `COMMIT` or `ROLLBACK`, and gives the connection back to the pool.
+    pub(crate) async fn end(mut self, by: &str) -> QueryResult<()> {
+        if self.begun {
+            self.run(async |connection| connection.batch_execute(by).await).await?;
+        }
+        self.connection = None;
+        Ok(())
     }
 
     fn close(&mut self) {
-        if let Some(connection) = self.0.take() {
+        if let Some(connection) = self.connection.take() {
             drop(Connection::take(connection));
         }
     }

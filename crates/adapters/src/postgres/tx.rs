@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use crm_domain::store::{Store, StoreError, Tx};
 use diesel::QueryResult;
-use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
+use diesel_async::AsyncPgConnection;
 
 use super::{Postgres, error::store_error, pool::Lease};
 
@@ -27,21 +27,15 @@ impl PgTx {
     ) -> Result<T, StoreError> {
         self.0.run(statement).await.map_err(store_error)
     }
-
-    async fn end(mut self, statement: &'static str) -> Result<(), StoreError> {
-        self.run(async |connection| connection.batch_execute(statement).await).await?;
-        self.0.give_back();
-        Ok(())
-    }
 }
 
 #[async_trait]
 impl Tx for PgTx {
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.end("COMMIT").await
+        self.0.end("COMMIT").await.map_err(store_error)
     }
 
     async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
-        self.end("ROLLBACK").await
+        self.0.end("ROLLBACK").await.map_err(store_error)
     }
 }

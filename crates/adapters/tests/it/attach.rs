@@ -1,6 +1,9 @@
 //! The check before serving: whatever is missing is named, all of it at once.
 
-use crm_adapters::{postgres::attach, testing::TestDatabase};
+use crm_adapters::{
+    postgres::{Pool, attach, connect::Connector},
+    testing::{TestDatabase, pool_settings},
+};
 
 #[tokio::test]
 async fn every_table_and_column_that_is_missing_is_named() {
@@ -12,7 +15,7 @@ async fn every_table_and_column_that_is_missing_is_named() {
                 .batch_execute(&format!("ALTER TABLE \"{table}\" RENAME COLUMN {column} TO elsewhere"))
                 .await
                 .unwrap();
-            let missing = attach::missing(&database.connector()).await.unwrap();
+            let missing = attach::missing(&database.pool()).await.unwrap();
             assert_eq!(missing, [format!("column {table}.{column}")]);
             client
                 .batch_execute(&format!("ALTER TABLE \"{table}\" RENAME COLUMN elsewhere TO {column}"))
@@ -25,7 +28,7 @@ async fn every_table_and_column_that_is_missing_is_named() {
 #[tokio::test]
 async fn an_empty_database_lacks_every_table() {
     let database = TestDatabase::empty();
-    let missing = attach::missing(&database.connector()).await.unwrap();
+    let missing = attach::missing(&database.pool()).await.unwrap();
     let tables: Vec<_> = attach::NEEDED.iter().map(|(table, _)| format!("table {table}")).collect();
     assert_eq!(missing[..tables.len()], tables);
     assert_eq!(missing[tables.len()..], ["type audit_action with create, update, delete"]);
@@ -42,8 +45,8 @@ async fn a_database_that_is_not_utf8_is_refused() {
         .await
         .unwrap();
     let address = database.address().replace(&name, &latin);
-    let connector = crm_adapters::postgres::connect::Connector::parse(&address).unwrap();
-    let missing = attach::missing(&connector).await.unwrap();
+    let pool = Pool::new(Connector::parse(&address).unwrap(), pool_settings(1));
+    let missing = attach::missing(&pool).await.unwrap();
     client.batch_execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await.unwrap();
     assert!(missing.contains(&"encoding UTF8".to_owned()), "{missing:?}");
 }
@@ -62,7 +65,7 @@ async fn what_the_writes_rely_on_is_named_too() {
         .await
         .unwrap();
     assert_eq!(
-        attach::missing(&database.connector()).await.unwrap(),
+        attach::missing(&database.pool()).await.unwrap(),
         [
             "unique index on customer_tag (slug)",
             "unique index on customer_tag_assignment (customer_id, tag_id)",
@@ -83,13 +86,13 @@ async fn the_documented_grants_are_enough_and_none_is_idle() {
     assert_eq!(grants.len(), 4);
     client.batch_execute(&format!("CREATE ROLE {role}; {}", grants.join(";"))).await.unwrap();
     let address = format!("{}?options=-c%20role%3D{role}", database.address());
-    let connector = crm_adapters::postgres::connect::Connector::parse(&address).unwrap();
-    let complete = attach::missing(&connector).await.unwrap();
+    let pool = Pool::new(Connector::parse(&address).unwrap(), pool_settings(1));
+    let complete = attach::missing(&pool).await.unwrap();
     let mut lacking = Vec::new();
     for grant in &grants {
         let revoke = grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ");
         client.batch_execute(&revoke).await.unwrap();
-        lacking.push(attach::missing(&connector).await.unwrap());
+        lacking.push(attach::missing(&pool).await.unwrap());
         client.batch_execute(grant).await.unwrap();
     }
     client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();

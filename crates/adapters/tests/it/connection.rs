@@ -5,7 +5,7 @@ use std::time::Duration;
 use crm_adapters::{
     postgres::{
         Pool, PoolSettings, Postgres,
-        connect::{Connector, SessionSettings},
+        connect::{Connector, PoolMode, SessionSettings},
     },
     testing::{TestDatabase, platform, pool_settings},
 };
@@ -105,6 +105,7 @@ async fn every_connection_is_told_its_limits() {
     let database = TestDatabase::migrated();
     let connector = database.connector();
     let settings = SessionSettings {
+        mode: PoolMode::Session,
         statement_timeout: Duration::from_secs(5),
         lock_timeout: Duration::from_millis(1500),
         idle_in_transaction_timeout: Duration::from_secs(9),

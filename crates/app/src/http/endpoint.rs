@@ -1,7 +1,7 @@
 //! Endpoints: a method, the least role, a handler, and the checks that every request passes before its input is read.
 //!
-//! The order is the contract's ("Envelope"): unknown path, wrong method, cross-site write, session, role; only then
-//! does the handler's input get read.
+//! The order is the contract's ("Envelope"): unknown path, wrong method, cross-site write, session, rate limit, role;
+//! only then does the handler's input get read.
 
 use std::{panic::AssertUnwindSafe, rc::Rc};
 
@@ -11,7 +11,7 @@ use actix_web::{
     dev::{Payload, ServiceRequest, ServiceResponse},
     http::{
         Method,
-        header::{ALLOW, COOKIE, HeaderMap},
+        header::{ALLOW, COOKIE, HeaderMap, HeaderValue},
     },
     middleware::{Next, from_fn},
     web,
@@ -19,7 +19,9 @@ use actix_web::{
 use crm_domain::role::{Actor, Role};
 use futures_util::{FutureExt as _, future::Ready};
 
-use super::{HttpSettings, error::ApiError};
+use tracing::{Instrument as _, info_span};
+
+use super::{HttpSettings, cors, error::ApiError, rate_limit};
 use crate::wire::Services;
 
 /// Methods and the route that answers them.
@@ -34,10 +36,7 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let route = Route::new()
-        .guard(actix_web::guard::fn_guard(move |context| methods.contains(&context.head().method)))
-        .to(handler)
-        .wrap(from_fn(move |request, next| admit(least_role, request, next)));
+    let route = route_of(methods).to(handler).wrap(from_fn(move |request, next| admit(least_role, request, next)));
     Endpoint { methods, route }
 }
 
@@ -76,16 +75,40 @@ endpoint_of!(
     &[Method::DELETE]
 );
 
+/// Answers `GET` and `HEAD` to anyone, without any check.
+pub(super) fn open<F, Args>(handler: F) -> Endpoint
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let methods = &[Method::GET, Method::HEAD];
+    Endpoint { methods, route: route_of(methods).to(handler) }
+}
+
+fn route_of(methods: &'static [Method]) -> Route {
+    Route::new().guard(actix_web::guard::fn_guard(move |context| methods.contains(&context.head().method)))
+}
+
 /// A path with its endpoints. `OPTIONS` is answered 204, any other method 405 with `Allow`.
 pub(super) fn resource<const N: usize>(path: &str, endpoints: [Endpoint; N]) -> Resource {
     let methods = endpoints.iter().flat_map(|endpoint| endpoint.methods).chain(&[Method::OPTIONS]);
     let allow: Rc<str> = methods.map(Method::as_str).collect::<Vec<_>>().join(", ").into();
 
     let options = allow.clone();
-    let mut resource = web::resource(path).route(web::method(Method::OPTIONS).to(move || {
-        let options = options.clone();
-        async move { HttpResponse::NoContent().insert_header((ALLOW, &*options)).finish() }
-    }));
+    let mut resource = web::resource(path).route(web::method(Method::OPTIONS).to(
+        move |request: HttpRequest, settings: web::Data<HttpSettings>| {
+            let options = options.clone();
+            async move {
+                let mut response = HttpResponse::NoContent().finish();
+                if let Ok(methods) = HeaderValue::from_str(&options) {
+                    cors::tell_preflight(&settings.origins, &request, &methods, response.headers_mut());
+                    response.headers_mut().insert(ALLOW, methods);
+                }
+                response
+            }
+        },
+    ));
     for Endpoint { methods: _, route } in endpoints {
         resource = resource.route(route);
     }
@@ -117,8 +140,7 @@ async fn admit(
     ) {
         (Some(services), Some(settings)) => {
             let work = async {
-                let actor = check(&services, &settings, least_role, &http_request).await?;
-                http_request.extensions_mut().insert(actor);
+                check(&services, &settings, least_role, &http_request).await?;
                 next.call(request).await.map(ServiceResponse::map_into_boxed_body)
             };
             match tokio::time::timeout(settings.request_timeout, AssertUnwindSafe(work).catch_unwind()).await {
@@ -138,21 +160,29 @@ async fn check(
     settings: &HttpSettings,
     least_role: Role,
     request: &HttpRequest,
-) -> Result<Actor, ApiError> {
+) -> Result<(), ApiError> {
     if !settings.origins.admit(request.method(), request.uri(), request.headers()) {
         return Err(ApiError::Forbidden);
     }
-    let actor =
-        services.sessions.find_actor(&cookie_header(request.headers())).await?.ok_or(ApiError::Unauthenticated)?;
-    if actor.role < least_role {
-        return Err(ApiError::Forbidden);
-    }
-    Ok(actor)
+    let cookie = cookie_header(request.headers());
+    let actor = match services.sessions.find_actor(&cookie).instrument(info_span!("session")).await? {
+        Ok(actor) => actor,
+        Err(reason) => {
+            services.metrics.session_refused(reason);
+            rate_limit::count_address(services, settings, request).await?;
+            return Err(ApiError::Unauthenticated);
+        }
+    };
+    let role = actor.role;
+    rate_limit::count_user(services, settings, request, &actor).await?;
+    // Also of those who are refused: the log tells their role.
+    request.extensions_mut().insert(actor);
+    if role < least_role { Err(ApiError::Forbidden) } else { Ok(()) }
 }
 
 /// The `Cookie` headers as one: HTTP/2 splits them.
 fn cookie_header(headers: &HeaderMap) -> Vec<u8> {
-    headers.get_all(COOKIE).map(actix_web::http::header::HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..])
+    headers.get_all(COOKIE).map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..])
 }
 
 /// Whoever [`admit`] let in.

@@ -1,4 +1,4 @@
-//! The outermost layer: request id, log line, headers of every answer, errors in the contract's shape.
+//! The outermost layer: request id, log line, span and metrics, headers of every answer, errors in the contract's shape.
 
 use std::time::Instant;
 
@@ -6,41 +6,118 @@ use actix_web::{
     HttpMessage as _,
     body::{BoxBody, EitherBody, MessageBody},
     dev::{ServiceRequest, ServiceResponse},
-    http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS},
+    http::{
+        ConnectionType,
+        header::{
+            CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+            STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+        },
+    },
     middleware::Next,
     web,
 };
 use crm_domain::role::Actor;
+use tracing::{Instrument as _, Span};
 
-use super::{error::ApiError, render};
-use crate::wire::Services;
+use super::{HttpSettings, cors, error::ApiError, health::OwnBody, rate_limit, render};
+use crate::{lifecycle::Lifecycle, metrics::chain, telemetry, wire::Services};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_REQUEST_ID: usize = 64;
 
+/// Headers of every answer: it is personal data, for the admin frontend alone.
+static HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin")),
+    (HeaderName::from_static("x-robots-tag"), HeaderValue::from_static("noindex")),
+];
+
+/// A year. Subdomains are the platform's to decide about.
+static HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
+/// What the outermost layer needs.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) services: web::Data<Services>,
+    pub(super) settings: web::Data<HttpSettings>,
+    pub(super) lifecycle: web::Data<Lifecycle>,
+}
+
 /// Passes a request on and finishes its answer. Everything below answers `Ok`: [`super::endpoint`] turns panics,
 /// deadlines and refusals into answers, and so does actix itself.
 pub(super) async fn envelope(
+    around: Surroundings,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<EitherBody<impl MessageBody, BoxBody>>, actix_web::Error> {
     let began = Instant::now();
-    let request_id = kept_request_id(request.headers()).unwrap_or_else(|| new_request_id(&request));
+    let Surroundings { services, settings, lifecycle } = around;
+    let request_id = kept_request_id(request.headers()).unwrap_or_else(|| format!("req_{}", services.ids.ulid()));
+    let active = services.metrics.begin_request();
+    let span = telemetry::request_span(request.method().as_str(), &request_id, request.headers());
 
-    let mut response = next.call(request).await?.map_into_left_body();
+    let work = async {
+        let mut response = next.call(request).await?.map_into_left_body();
+        let failed = response.status().is_client_error() || response.status().is_server_error();
+        if failed && !response.response().extensions().contains::<OwnBody>() {
+            response = with_error_body(response, &request_id);
+        }
+        finish(&mut response, &settings, &lifecycle, &request_id);
+        observe(&mut response, &services, &request_id, began);
+        drop(active);
+        Ok(response)
+    };
+    work.instrument(span).await
+}
 
-    if response.status().is_client_error() || response.status().is_server_error() {
-        response = with_error_body(response, &request_id);
-    }
+/// Adds the headers of every answer.
+fn finish<B>(response: &mut ServiceResponse<B>, settings: &HttpSettings, lifecycle: &Lifecycle, request_id: &str) {
+    let request = response.request().clone();
     let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in &HEADERS {
+        headers.insert(name.clone(), value.clone());
+    }
+    if request.app_config().secure() {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
+    }
     // A kept id matches a safe pattern and a new one is made of letters and digits.
-    if let Ok(value) = HeaderValue::from_str(&request_id) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, value);
     }
-    log(&response, &request_id, began);
-    Ok(response)
+    cors::tell(&settings.origins, &request, headers);
+    rate_limit::tell(settings.limits, &request, headers);
+    if lifecycle.is_draining() {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
+}
+
+/// Tells log, span and metrics what came of a request: never the address itself, which holds ids and search terms.
+fn observe<B>(response: &mut ServiceResponse<B>, services: &Services, request_id: &str, began: Instant) {
+    let request = response.request();
+    let method = request.method().as_str();
+    let route = request.match_pattern();
+    let status = response.status().as_u16();
+    let role = request.extensions().get::<Actor>().map(|actor| actor.role.as_str());
+    let duration = began.elapsed();
+    let span = Span::current();
+    let trace = telemetry::trace_of(&span);
+    telemetry::finish_span(&span, method, route.as_deref(), status, role);
+    tracing::info!(
+        request_id,
+        trace_id = trace.as_ref().map(|trace| trace.id.as_str()),
+        method,
+        route = route.as_deref().unwrap_or("unknown"),
+        status,
+        duration_ms = duration.as_secs_f64() * 1000.0,
+        role,
+        "request"
+    );
+    services.metrics.request_answered(method, route, status, duration);
+    if let Some(value) = trace.and_then(|trace| HeaderValue::from_str(&trace.parent).ok()) {
+        response.headers_mut().insert(HeaderName::from_static(telemetry::TRACEPARENT), value);
+    }
 }
 
 /// An inbound id that matches `^[A-Za-z0-9_-]{1,64}$`.
@@ -48,12 +125,6 @@ fn kept_request_id(headers: &HeaderMap) -> Option<String> {
     let id = headers.get(REQUEST_ID)?.to_str().ok()?;
     let safe = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     (safe && (1..=LONGEST_REQUEST_ID).contains(&id.len())).then(|| id.to_owned())
-}
-
-/// `req_` and a ULID.
-fn new_request_id(request: &ServiceRequest) -> String {
-    let services = request.app_data::<web::Data<Services>>();
-    services.map_or_else(String::new, |services| format!("req_{}", services.ids.ulid()))
 }
 
 /// Writes the body of an error; headers that came with it (`Allow`, `Retry-After`) stay.
@@ -73,30 +144,4 @@ fn with_error_body<B: MessageBody>(
     let mut response = response.map_body(|_, _| EitherBody::right(BoxBody::new(body)));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
-    }
-    line
-}
-
-/// One line for each request: never the address itself, which holds ids and search terms.
-fn log<B>(response: &ServiceResponse<B>, request_id: &str, began: Instant) {
-    let request = response.request();
-    let role = request.extensions().get::<Actor>().map(|actor| actor.role.as_str());
-    tracing::info!(
-        request_id,
-        method = request.method().as_str(),
-        route = request.match_pattern().as_deref().unwrap_or("unknown"),
-        status = response.status().as_u16(),
-        duration_ms = began.elapsed().as_secs_f64() * 1000.0,
-        role,
-        "request"
-    );
 }

@@ -39,6 +39,7 @@ pub(crate) enum ApiError {
     Conflict(&'static str),
     PayloadTooLarge,
     UnsupportedMediaType,
+    RateLimited { retry_after_seconds: u64 },
     Internal(Cause),
     Unavailable(Cause),
 }
@@ -81,6 +82,7 @@ impl ApiError {
             Self::Conflict(_) => StatusCode::CONFLICT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -96,6 +98,7 @@ impl ApiError {
             Self::Conflict(_) => "CONFLICT",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::RateLimited { .. } => "RATE_LIMITED",
             Self::Internal(_) => "INTERNAL_ERROR",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
         }
@@ -111,13 +114,14 @@ impl ApiError {
             Self::MethodNotAllowed => "This address does not support that method.",
             Self::PayloadTooLarge => "The request body must be at most 64 KiB.",
             Self::UnsupportedMediaType => "The request body must be application/json.",
+            Self::RateLimited { .. } => "Too many requests. Please try again in a moment.",
             Self::Internal(_) => "An unexpected error occurred. Please try again.",
             Self::Unavailable(_) => "The service is busy right now. Please try again in a moment.",
         }
     }
 
     fn retryable(&self) -> bool {
-        matches!(self, Self::Internal(_) | Self::Unavailable(_))
+        matches!(self, Self::RateLimited { .. } | Self::Internal(_) | Self::Unavailable(_))
     }
 
     /// What is logged of an error that is not the client's doing.
@@ -131,7 +135,10 @@ impl ApiError {
     /// The body that the contract gives this error.
     pub(crate) fn body<'e>(&'e self, request_id: &'e str) -> ErrorBody<'e> {
         let details = match self {
-            Self::Invalid(_, details) => Some(details),
+            Self::Invalid(_, details) => Some(ErrorDetails::Fields(details)),
+            Self::RateLimited { retry_after_seconds } => {
+                Some(ErrorDetails::RateLimit { retry_after_seconds: *retry_after_seconds })
+            }
             _ => None,
         };
         ErrorBody {
@@ -164,7 +171,17 @@ struct ErrorObject<'e> {
     request_id: &'e str,
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<&'e Details>,
+    details: Option<ErrorDetails<'e>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ErrorDetails<'e> {
+    Fields(&'e Details),
+    #[serde(rename_all = "camelCase")]
+    RateLimit {
+        retry_after_seconds: u64,
+    },
 }
 
 impl fmt::Display for ApiError {
@@ -181,9 +198,13 @@ impl ResponseError for ApiError {
     /// Without a body: [`super::envelope`] knows the request id and writes it.
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status());
-        if matches!(self, Self::Unavailable(_)) {
-            response.insert_header((header::RETRY_AFTER, "1"));
-        }
+        match self {
+            Self::Unavailable(_) => response.insert_header((header::RETRY_AFTER, 1)),
+            Self::RateLimited { retry_after_seconds } => {
+                response.insert_header((header::RETRY_AFTER, *retry_after_seconds))
+            }
+            _ => &mut response,
+        };
         response.finish()
     }
 }

@@ -3,13 +3,13 @@
 //! Bodies and queries both become [`Members`] first, and a request struct of [`super::field::Field`]s then; garde
 //! collects what is wrong with it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use actix_web::{
     FromRequest, HttpRequest,
     dev::Payload,
     http::header::{CONTENT_LENGTH, CONTENT_TYPE},
-    web::BytesMut,
+    web::{self, BytesMut},
 };
 use crm_domain::text::TextError;
 use futures_util::{
@@ -23,7 +23,10 @@ use serde::{
     de::{Deserializer, MapAccess, Visitor},
 };
 
+use tokio::time::timeout;
+
 use super::{
+    HttpSettings,
     error::{ApiError, Details, Input},
     field::{Given, Members},
 };
@@ -178,14 +181,20 @@ async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<BytesM
     if declared.is_some_and(|length| length > 0) {
         check_size(json, declared.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX)))?;
     }
-    while let Some(chunk) = payload.next().await {
-        // The client went away or sent what is not HTTP.
-        let chunk = chunk.map_err(|_| ApiError::malformed())?;
-        if !chunk.is_empty() {
-            check_size(json, body.len() + chunk.len())?;
+    let read = async {
+        while let Some(chunk) = payload.next().await {
+            // The client went away or sent what is not HTTP.
+            let chunk = chunk.map_err(|_| ApiError::malformed())?;
+            if !chunk.is_empty() {
+                check_size(json, body.len() + chunk.len())?;
+            }
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
-    }
+        Ok::<(), ApiError>(())
+    };
+    let settings = request.app_data::<web::Data<HttpSettings>>();
+    let deadline = settings.map_or(Duration::ZERO, |settings| settings.body_timeout);
+    timeout(deadline, read).await.map_err(|_| ApiError::Unavailable("the body did not arrive in time".into()))??;
     Ok(body)
 }
 

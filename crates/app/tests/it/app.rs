@@ -8,13 +8,16 @@ use crm_adapters::{
         cookie::{CookieName, Secret},
     },
     postgres::Postgres,
+    rate_limit::memory::MemoryRateLimits,
     testing::{
         TestDatabase,
         platform::{self, SECRET},
     },
 };
 use crm_app::{
-    http::{self, HttpSettings, cross_site::Origins},
+    http::{self, HttpSettings, client_address::TrustedProxies, cross_site::Origins, rate_limit::Limits},
+    lifecycle::Lifecycle,
+    metrics::Metrics,
     wire::{Ports, Services},
 };
 use crm_domain::testing::{SequentialIds, clock};
@@ -32,9 +35,45 @@ pub(crate) const ROLES: [&str; 6] = ["customer", "staff", "receptionist", "manag
 pub(crate) struct TestApp {
     pub(crate) address: String,
     pub(crate) client: Client,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     http: reqwest::Client,
     // Dropped last: the database goes when nothing uses it any more.
     pub(crate) database: TestDatabase,
+}
+
+/// A client of HTTP and HTTPS.
+pub(crate) fn http_client() -> reqwest::Client {
+    client_builder().build().unwrap()
+}
+
+/// The same, to be told more.
+pub(crate) fn client_builder() -> reqwest::ClientBuilder {
+    // Only the first call of the process succeeds.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy()
+}
+
+/// Settings for tests: deadlines long enough for a busy machine, no limits.
+pub(crate) fn settings() -> HttpSettings {
+    HttpSettings {
+        bind_address: "127.0.0.1:0".parse().unwrap(),
+        tls: None,
+        tls_handshake_timeout: Duration::from_secs(10),
+        trusted_proxies: TrustedProxies::default(),
+        origins: Origins {
+            public: "https://admin.example.com".to_owned(),
+            allowed: ["https://desk.example.com".to_owned()].into(),
+        },
+        workers: 1,
+        max_connections: 1000,
+        keep_alive: Duration::from_secs(30),
+        header_timeout: Duration::from_secs(10),
+        body_timeout: Duration::from_secs(10),
+        request_timeout: Duration::from_secs(30),
+        shutdown_timeout: Duration::from_secs(1),
+        limits: Limits { user: None, address: None },
+    }
 }
 
 /// An answer, taken whole.
@@ -65,7 +104,8 @@ impl Answer {
         let code = error["code"].as_str().unwrap_or_default();
         let retryable = matches!(code, "INTERNAL_ERROR" | "SERVICE_UNAVAILABLE" | "RATE_LIMITED");
         assert_eq!(error["retryable"], retryable, "{}", self.text);
-        assert_eq!(error.get("details").is_some(), code == "VALIDATION_ERROR", "{}", self.text);
+        let has_details = matches!(code, "VALIDATION_ERROR" | "RATE_LIMITED");
+        assert_eq!(error.get("details").is_some(), has_details, "{}", self.text);
         assert_eq!(self.header("content-type"), Some("application/json"));
         code.to_owned()
     }
@@ -79,6 +119,10 @@ impl Answer {
 
 impl TestApp {
     pub(crate) async fn start() -> Self {
+        Self::start_with(settings()).await
+    }
+
+    pub(crate) async fn start_with(settings: HttpSettings) -> Self {
         let database = TestDatabase::migrated();
         let client = database.client().await;
         for role in ROLES {
@@ -86,20 +130,13 @@ impl TestApp {
             platform::user(&client, &id, &format!("The {role}"), Some(role)).await;
             platform::sign_in(&client, &id).await;
         }
-        let settings = HttpSettings {
-            bind_address: "127.0.0.1:0".parse().unwrap(),
-            workers: 1,
-            request_timeout: Duration::from_secs(30),
-            shutdown_timeout: Duration::from_secs(1),
-            origins: Origins {
-                public: "https://admin.example.com".to_owned(),
-                allowed: ["https://desk.example.com".to_owned()].into(),
-            },
-        };
-        let server = http::server(Services::of(ports(&database)), &settings).unwrap();
+        let services = Services::of(ports(&database));
+        let metrics = services.metrics.clone();
+        let lifecycle = Arc::new(Lifecycle::default());
+        let server = http::server(services, &settings, lifecycle.clone()).unwrap();
         let address = server.address.to_string();
         actix_web::rt::spawn(server.running);
-        Self { address, client, http: reqwest::Client::new(), database }
+        Self { address, client, metrics, lifecycle, http: http_client(), database }
     }
 
     /// With two customers, three tags and a booking, as the snapshots show them.
@@ -213,7 +250,9 @@ fn ports(database: &TestDatabase) -> Ports {
         directory: postgres.clone(),
         customers: postgres.clone(),
         tags: postgres.clone(),
-        notes: postgres,
+        notes: postgres.clone(),
+        rate_limits: Arc::new(MemoryRateLimits::new(clock())),
+        health: postgres,
         clock: clock(),
         ids: Arc::new(SequentialIds::default()),
     }

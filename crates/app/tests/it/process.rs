@@ -1,87 +1,14 @@
 //! The real process: it starts, migrates, serves, refuses, stops, and loses nothing that it acknowledged.
 
-use std::{
-    collections::HashMap,
-    process::{Output, Stdio},
-    time::Duration,
-};
+use std::collections::HashMap;
 
-use crm_adapters::testing::{
-    TestDatabase,
-    platform::{self, SECRET},
-};
+use crm_adapters::testing::{TestDatabase, platform::SECRET};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
+
+use crate::{
+    app::taken,
+    service::{PATIENCE, Service, Starting, arranged, eventually, free_port, run, settings},
 };
-
-use crate::app::{TestApp, taken};
-
-fn crm(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_crm"));
-    command.args(arguments).env_clear().envs(settings.iter().copied()).kill_on_drop(true);
-    command
-}
-
-async fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (Output, String) {
-    let output = crm(arguments, settings).stdin(Stdio::null()).output().await.unwrap();
-    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    (output, printed)
-}
-
-/// `crm serve` on a free port, once it says where it listens.
-struct Service {
-    process: Child,
-    address: String,
-    log: Lines<BufReader<ChildStderr>>,
-}
-
-impl Service {
-    async fn start(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
-        let address = database.address();
-        let mut settings = vec![
-            ("DATABASE_URL", address.as_str()),
-            ("BETTER_AUTH_SECRET", SECRET),
-            ("BETTER_AUTH_URL", "http://localhost:3000"),
-            ("BIND_ADDRESS", "127.0.0.1:0"),
-        ];
-        settings.extend_from_slice(more);
-        let mut process = crm(&["serve"], &settings).stderr(Stdio::piped()).spawn().unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        let address = loop {
-            let line = log.next_line().await.unwrap().expect("the service ended before it served");
-            let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-            if event["message"] == "serving" {
-                break event["address"].as_str().unwrap().to_owned();
-            }
-        };
-        Self { process, address, log }
-    }
-
-    fn request(&self, method: &str, target: &str, role: &str) -> reqwest::RequestBuilder {
-        let url = format!("http://{}{target}", self.address);
-        reqwest::Client::new().request(method.parse().unwrap(), url).header("cookie", TestApp::cookie(role))
-    }
-
-    /// Ends the process by its pid.
-    fn signal(&self, name: &str) {
-        let pid = self.process.id().unwrap().to_string();
-        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
-    }
-}
-
-async fn arranged() -> TestDatabase {
-    let database = TestDatabase::migrated();
-    let client = database.client().await;
-    for role in ["receptionist", "manager"] {
-        let id = format!("usr_{role}");
-        platform::user(&client, &id, "A name", Some(role)).await;
-        platform::sign_in(&client, &id).await;
-    }
-    platform::customer(&client, "usr_1", "Asha Rao").await;
-    database
-}
 
 #[tokio::test]
 async fn bad_configuration_is_told_at_once_and_without_its_values() {
@@ -120,14 +47,7 @@ async fn a_database_that_lacks_something_is_refused_with_all_of_it() {
     let database = arranged().await;
     let sql = "ALTER TABLE customer_tag DROP COLUMN color; ALTER TABLE booking RENAME TO appointment; ALTER TABLE session DROP COLUMN token";
     database.client().await.batch_execute(sql).await.unwrap();
-    let address = database.address();
-    let settings = [
-        ("DATABASE_URL", address.as_str()),
-        ("BETTER_AUTH_SECRET", SECRET),
-        ("BETTER_AUTH_URL", "http://localhost:3000"),
-        ("BIND_ADDRESS", "127.0.0.1:0"),
-    ];
-    let (output, printed) = run(&["serve"], &settings).await;
+    let (output, printed) = run(&["serve"], &settings(&database.address())).await;
     assert_eq!(output.status.code(), Some(1));
     for missing in ["column customer_tag.color", "table booking", "column session.token"] {
         assert!(printed.contains(missing), "{missing} is missing from:\n{printed}");
@@ -137,22 +57,108 @@ async fn a_database_that_lacks_something_is_refused_with_all_of_it() {
 #[tokio::test]
 async fn it_serves_and_stops_when_asked() {
     let database = arranged().await;
-    let mut service = Service::start(&database, &[]).await;
-    let answer = taken(service.request("GET", "/api/customers", "receptionist")).await;
+    let service = Service::start(&database, &[]).await;
+    let answer = service.get("/api/customers", "receptionist").await;
     assert_eq!((answer.status, answer.json()["meta"]["totalCount"].as_u64()), (200, Some(1)));
-    service.signal("-TERM");
-    let status = tokio::time::timeout(Duration::from_secs(30), service.process.wait()).await.unwrap().unwrap();
+    for signal in ["-HUP", "-TERM"] {
+        service.signal(signal);
+    }
+    let (status, log) = service.ended().await;
     assert!(status.success(), "{status}");
     // One line for the request, without anything personal.
-    let mut lines = Vec::new();
-    while let Some(line) = service.log.next_line().await.unwrap() {
-        lines.push(line);
-    }
-    let log = lines.join("\n");
     assert!(log.contains(r#""route":"/api/customers""#), "{log}");
     for personal in ["Asha", "usr_1", "example.com", "token-of", SECRET] {
         assert!(!log.contains(personal), "{personal} in:\n{log}");
     }
+}
+
+/// A request that waits for a lock is in flight as the first signal comes.
+#[tokio::test]
+async fn what_is_in_flight_is_answered_and_meanwhile_it_is_not_ready() {
+    let database = arranged().await;
+    let more = [("SHUTDOWN_DELAY_MS", "1500"), ("DATABASE_LOCK_TIMEOUT_MS", "20000"), ("REQUEST_TIMEOUT_MS", "25000")];
+    let mut service = Service::start(&database, &more).await;
+    assert_eq!(service.get("/readyz", "manager").await.status, 200);
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let written = service.request("POST", "/api/customers/usr_1/notes", "receptionist").json(&json!({"content": "x"}));
+    let written = tokio::spawn(taken(written));
+    let watcher = database.client().await;
+    eventually(PATIENCE, "the note waits for the lock", async || {
+        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        !watcher.query(waiting, &[]).await.unwrap().is_empty()
+    })
+    .await;
+
+    service.signal("-TERM");
+    service.log.line("stopping").await;
+    // Within the delay, by a new connection too.
+    let readiness = service.get("/readyz", "manager").await;
+    assert_eq!((readiness.status, readiness.header("connection")), (503, Some("close")));
+    assert_eq!(readiness.json()["checks"]["process"], "fail");
+    assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+    eventually(PATIENCE, "nobody listens any more", async || {
+        tokio::net::TcpStream::connect(&service.address).await.is_err()
+    })
+    .await;
+    assert!(!written.is_finished());
+    lock.rollback().await.unwrap();
+    assert_eq!(written.await.unwrap().status, 201);
+    assert!(service.ended().await.0.success());
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_at_once() {
+    let database = arranged().await;
+    let mut service = Service::start(&database, &[("SHUTDOWN_DELAY_MS", "3600000")]).await;
+    service.signal("-TERM");
+    service.log.line("stopping").await;
+    service.signal("-INT");
+    let (status, _) = service.ended().await;
+    assert_eq!(status.code(), Some(130));
+}
+
+#[tokio::test]
+async fn a_database_that_never_answers_is_waited_for_and_then_told() {
+    let address = format!("postgres://crm:hunter2@127.0.0.1:{}/crm", free_port());
+    let mut settings = settings(&address);
+    settings.push(("STARTUP_TIMEOUT_MS", "700"));
+    let (output, printed) = run(&["serve"], &settings).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(printed.contains("the database did not answer within 700 ms"), "{printed}");
+    assert!(printed.contains("does not answer yet") && !printed.contains("hunter2"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_database_that_comes_up_later_is_waited_for() {
+    let database = arranged().await;
+    database.allow_connections(false).await;
+    let mut starting = Starting::with(&database.address(), &[]);
+    starting.log.line("does not answer yet").await;
+    database.allow_connections(true).await;
+    let service = starting.serving().await;
+    assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_container_can_ask_whether_it_lives() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[]).await;
+    let settings = [("BIND_ADDRESS", service.address.as_str())];
+    assert_eq!(run(&["healthcheck"], &settings).await.0.status.code(), Some(0));
+    assert_eq!(run(&["healthcheck", "--ready"], &settings).await.0.status.code(), Some(0));
+    database.allow_connections(false).await;
+    // What was found is told again for a second.
+    eventually(PATIENCE, "the database's end is noticed", async || {
+        run(&["healthcheck", "--ready"], &settings).await.0.status.code() == Some(1)
+    })
+    .await;
+    assert_eq!(run(&["healthcheck"], &settings).await.0.status.code(), Some(0), "it lives all the same");
+    let nobody = format!("127.0.0.1:{}", free_port());
+    let (output, printed) = run(&["healthcheck"], &[("BIND_ADDRESS", nobody.as_str())]).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(printed.contains("nothing answers"), "{printed}");
 }
 
 /// The process is killed in the middle of a stream of notes: each one that was answered 201 is there.

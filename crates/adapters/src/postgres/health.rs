@@ -1,0 +1,29 @@
+//! The database's health: whether it answers, and has what this service needs.
+
+use async_trait::async_trait;
+use crm_domain::{
+    health::{Connections, StoreHealth},
+    store::StoreError,
+};
+use diesel_async::SimpleAsyncConnection as _;
+
+use super::{Postgres, attach, migrate, pool::read};
+
+#[async_trait]
+impl StoreHealth for Postgres {
+    async fn ping(&self) -> Result<(), StoreError> {
+        read!(self.pool, |connection| connection.batch_execute("SELECT 1"))
+    }
+
+    async fn has_schema(&self) -> Result<bool, StoreError> {
+        Ok(attach::missing(&self.pool).await?.is_empty())
+    }
+
+    async fn is_migrated(&self) -> Result<bool, StoreError> {
+        migrate::is_current(&self.pool).await
+    }
+
+    fn connections(&self) -> Connections {
+        self.pool.connections()
+    }
+}

@@ -1,0 +1,197 @@
+//! Health: for orchestrators, proxies and the platform's status page. No session, and no detail that helps an attacker.
+//!
+//! `/livez` tells that the process runs, `/readyz` that it should be sent requests, `/api/health` what the platform
+//! documents. The last two ask the database at most once a second, however often they are asked.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header::ContentType},
+    web,
+};
+use crm_domain::{health::StoreHealth, rate_limit::RateLimits};
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use super::{
+    HttpSettings,
+    render::{self, Timestamp},
+};
+use crate::{lifecycle::Lifecycle, wire::Services};
+
+/// How long what was found is told again.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// Looks after what this service needs.
+pub struct Health {
+    /// The database.
+    pub store: Arc<dyn StoreHealth>,
+    /// Where rate limits are counted.
+    pub rate_limits: Arc<dyn RateLimits>,
+    found: Mutex<Option<(Instant, Arc<Found>)>>,
+}
+
+/// What was found: every check that was made, in order.
+#[derive(Debug)]
+struct Found(Vec<Check>);
+
+#[derive(Debug, Clone, Copy)]
+struct Check {
+    name: &'static str,
+    passed: bool,
+    took: Duration,
+}
+
+const DATABASE: &str = "database";
+const RATE_LIMITS: &str = "rateLimits";
+
+impl Health {
+    /// Nothing looked at yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn StoreHealth>, rate_limits: Arc<dyn RateLimits>) -> Self {
+        Self { store, rate_limits, found: Mutex::new(None) }
+    }
+
+    /// What was found within the last second, or is found now. Whoever asks meanwhile waits for the same.
+    async fn found(&self, deadline: Duration) -> Arc<Found> {
+        let mut found = self.found.lock().await;
+        if let Some((when, found)) = &*found
+            && when.elapsed() < FRESH
+        {
+            return found.clone();
+        }
+        let now = Arc::new(self.look(deadline).await);
+        *found = Some((Instant::now(), now.clone()));
+        now
+    }
+
+    async fn look(&self, deadline: Duration) -> Found {
+        let mut checks = vec![check(DATABASE, deadline, async { self.store.ping().await.is_ok() }).await];
+        if checks[0].passed {
+            let schema = async { self.store.has_schema().await.unwrap_or(false) };
+            checks.push(check("schema", deadline, schema).await);
+            let migrations = async { self.store.is_migrated().await.unwrap_or(false) };
+            checks.push(check("migrations", deadline, migrations).await);
+        }
+        let rate_limits = async { self.rate_limits.check().await.is_ok() };
+        checks.push(check(RATE_LIMITS, deadline, rate_limits).await);
+        Found(checks)
+    }
+}
+
+async fn check(name: &'static str, deadline: Duration, work: impl Future<Output = bool>) -> Check {
+    let began = Instant::now();
+    let passed = tokio::time::timeout(deadline, work).await.unwrap_or(false);
+    Check { name, passed, took: began.elapsed() }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum CheckStatus {
+    Pass,
+    Fail,
+}
+
+fn check_status(passed: bool) -> CheckStatus {
+    if passed { CheckStatus::Pass } else { CheckStatus::Fail }
+}
+
+#[derive(Serialize)]
+pub(super) struct LivezResponse {
+    status: CheckStatus,
+}
+
+/// `GET /livez`: the process runs.
+pub(super) async fn livez() -> HttpResponse {
+    respond(StatusCode::OK, &LivezResponse { status: CheckStatus::Pass })
+}
+
+#[derive(Serialize)]
+pub(super) struct ReadyzResponse {
+    status: CheckStatus,
+    checks: BTreeMap<&'static str, CheckStatus>,
+}
+
+/// `GET /readyz`: requests can be sent here: the process is not stopping, the database answers and has what is needed.
+/// Rate limits are no reason to go elsewhere: without their store requests pass.
+pub(super) async fn readyz(
+    services: web::Data<Services>,
+    settings: web::Data<HttpSettings>,
+    lifecycle: web::Data<Lifecycle>,
+) -> HttpResponse {
+    let mut checks = BTreeMap::from([("process", check_status(!lifecycle.is_draining()))]);
+    let found = services.health.found(settings.request_timeout).await;
+    checks.extend(found.0.iter().filter(|check| check.name != RATE_LIMITS).map(|c| (c.name, check_status(c.passed))));
+    let ready = checks.values().all(|status| *status == CheckStatus::Pass);
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    respond(status, &ReadyzResponse { status: check_status(ready), checks })
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Overall {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct CheckResponse {
+    status: CheckStatus,
+    latency_ms: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct HealthResponse {
+    status: Overall,
+    timestamp: Timestamp,
+    version: &'static str,
+    uptime: u64,
+    checks: BTreeMap<&'static str, CheckResponse>,
+}
+
+/// `GET /api/health`: as the platform documents it. 503 only when the database fails; degraded when anything else does.
+pub(super) async fn health(
+    services: web::Data<Services>,
+    settings: web::Data<HttpSettings>,
+    lifecycle: web::Data<Lifecycle>,
+) -> HttpResponse {
+    let found = services.health.found(settings.request_timeout).await;
+    let failed: Vec<_> = found.0.iter().filter(|check| !check.passed).map(|check| check.name).collect();
+    let (status, overall) = if failed.contains(&DATABASE) {
+        (StatusCode::SERVICE_UNAVAILABLE, Overall::Unhealthy)
+    } else if failed.is_empty() {
+        (StatusCode::OK, Overall::Healthy)
+    } else {
+        (StatusCode::OK, Overall::Degraded)
+    };
+    let checks = found.0.iter().map(|check| {
+        let latency_ms = u64::try_from(check.took.as_millis()).unwrap_or(u64::MAX);
+        (check.name, CheckResponse { status: check_status(check.passed), latency_ms })
+    });
+    let body = HealthResponse {
+        status: overall,
+        timestamp: Timestamp(services.clock.now()),
+        version: env!("CARGO_PKG_VERSION"),
+        uptime: lifecycle.uptime().as_secs(),
+        checks: checks.collect(),
+    };
+    respond(status, &body)
+}
+
+/// Outside the envelope, a failure too (contract, "Envelope").
+fn respond(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    let mut response = HttpResponse::build(status).insert_header(ContentType::json()).body(render::json(body));
+    response.extensions_mut().insert(OwnBody);
+    response
+}
+
+/// Marks a response whose body is what it should be, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnBody;

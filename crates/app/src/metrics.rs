@@ -1,0 +1,320 @@
+//! Metrics for Prometheus: OpenTelemetry's semantic names in Prometheus' spelling, and how they are served.
+//!
+//! Sources: OpenTelemetry's semantic conventions of HTTP metrics and database client metrics, and its rules for their
+//! spelling in Prometheus (`http.server.request.duration` in seconds is `http_server_request_duration_seconds`). Labels
+//! never hold what a client chose freely.
+
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use actix_web::{App, HttpResponse, HttpServer, dev::Server, http::header::CONTENT_TYPE, web};
+use crm_domain::{
+    health::{Connections, StoreHealth},
+    session::NotSignedIn,
+    store::StoreError,
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, prometheus_text},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
+    registry::{Registry, Unit},
+};
+
+/// The boundaries that the semantic conventions give `http.server.request.duration`, in seconds.
+const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+
+/// How often at most an outage of the rate limits' store is logged.
+const OUTAGE_LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[expect(clippy::struct_field_names, reason = "the conventions' names")]
+struct RequestLabels {
+    http_request_method: &'static str,
+    http_route: String,
+    http_response_status_code: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PolicyLabels {
+    policy: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    durations: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    active: Gauge,
+    rate_limit_refusals: Family<PolicyLabels, Counter>,
+    rate_limit_store_failures: Counter,
+    session_refusals: Family<ReasonLabels, Counter>,
+    outage: Mutex<Outage>,
+}
+
+/// What has not been logged yet of an outage of the rate limits' store.
+#[derive(Default)]
+struct Outage {
+    last_logged: Option<Instant>,
+    unlogged: u64,
+}
+
+impl Metrics {
+    /// Nothing counted yet; the pool's gauges are read off `store` at each scrape.
+    #[must_use]
+    pub fn new(store: Arc<dyn StoreHealth>) -> Self {
+        let mut registry = Registry::default();
+        let durations = Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        registry.register_with_unit(
+            "http_server_request_duration",
+            "Duration of HTTP server requests",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        let active = Gauge::default();
+        registry.register("http_server_active_requests", "HTTP server requests in flight", active.clone());
+        let rate_limit_refusals = Family::default();
+        registry.register(
+            "crm_rate_limit_refusals",
+            "Requests refused with 429, by the policy that refused them",
+            rate_limit_refusals.clone(),
+        );
+        let rate_limit_store_failures = Counter::default();
+        registry.register(
+            "crm_rate_limit_store_failures",
+            "Requests that passed uncounted because Redis did not answer",
+            rate_limit_store_failures.clone(),
+        );
+        let session_refusals = Family::default();
+        registry.register(
+            "crm_session_refusals",
+            "Requests without a valid session, by reason",
+            session_refusals.clone(),
+        );
+        registry.register_collector(Box::new(PoolCollector(store)));
+        Self {
+            registry,
+            durations,
+            active,
+            rate_limit_refusals,
+            rate_limit_store_failures,
+            session_refusals,
+            outage: Mutex::default(),
+        }
+    }
+
+    /// A request begins; the guard tells when it is over, however it ends.
+    pub(crate) fn begin_request(&self) -> ActiveRequest {
+        self.active.inc();
+        ActiveRequest(self.active.clone())
+    }
+
+    /// A request was answered. `route` is the route's template, `None` when there is none.
+    pub(crate) fn request_answered(&self, method: &str, route: Option<String>, status: u16, duration: Duration) {
+        let labels = RequestLabels {
+            http_request_method: known_method(method),
+            http_route: route.unwrap_or_default(),
+            http_response_status_code: status,
+        };
+        self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
+    }
+
+    /// A request was over its budget.
+    pub(crate) fn rate_limit_refused(&self, policy: &'static str) {
+        self.rate_limit_refusals.get_or_create(&PolicyLabels { policy }).inc();
+    }
+
+    /// A request passed uncounted. Logged once a minute, not once a request.
+    pub(crate) fn rate_limit_store_failed(&self, error: &StoreError) {
+        self.rate_limit_store_failures.inc();
+        let mut outage = self.outage.lock().unwrap_or_else(PoisonError::into_inner);
+        outage.unlogged += 1;
+        if outage.last_logged.is_none_or(|logged| logged.elapsed() >= OUTAGE_LOG_INTERVAL) {
+            tracing::warn!(
+                cause = chain(error),
+                requests = outage.unlogged,
+                "the rate limits' store does not answer; requests pass uncounted"
+            );
+            *outage = Outage { last_logged: Some(Instant::now()), unlogged: 0 };
+        }
+    }
+
+    /// A request had no valid session.
+    pub(crate) fn session_refused(&self, reason: NotSignedIn) {
+        let reason = match reason {
+            NotSignedIn::NoCookie => "no_cookie",
+            NotSignedIn::BadSignature => "bad_signature",
+            NotSignedIn::NoSession => "no_session",
+        };
+        self.session_refusals.get_or_create(&ReasonLabels { reason }).inc();
+    }
+
+    /// Everything counted so far, in Prometheus' text format.
+    #[must_use]
+    pub fn exposition(&self) -> String {
+        let mut text = String::new();
+        // A string takes whatever is written.
+        let _ = prometheus_text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(crate) struct ActiveRequest(Gauge);
+
+impl Drop for ActiveRequest {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line = format!("{line}: {error}");
+        source = error.source();
+    }
+    line
+}
+
+/// The method, or `_OTHER` for one that the conventions do not know.
+fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
+}
+
+/// The pool's gauges.
+struct PoolCollector(Arc<dyn StoreHealth>);
+
+impl fmt::Debug for PoolCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PoolCollector")
+    }
+}
+
+impl Collector for PoolCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let Connections { max, used, idle, waiting } = self.0.connections();
+        let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+        let name = "db_client_connection_count";
+        let mut count =
+            encoder.encode_descriptor(name, "Connections of the pool, by state", None, MetricType::Gauge)?;
+        for (state, value) in [("used", used), ("idle", idle)] {
+            gauge(value).encode(count.encode_family(&[("db_client_connection_state", state)])?)?;
+        }
+        for (name, help, value) in [
+            ("db_client_connection_max", "The most connections of the pool", max),
+            ("db_client_connection_pending_requests", "Requests that wait for a connection", waiting),
+        ] {
+            gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// A server that shows metrics, and nothing else.
+pub struct Exposed {
+    /// Where: the port is known even when the setting said 0.
+    pub address: SocketAddr,
+    /// Ends when the server has stopped.
+    pub running: Server,
+}
+
+/// Shows `metrics` at `/metrics` on an address of its own.
+pub fn expose(metrics: Arc<Metrics>, address: SocketAddr) -> io::Result<Exposed> {
+    let listener = TcpListener::bind(address)?;
+    let address = listener.local_addr()?;
+    let metrics = web::Data::from(metrics);
+    let running =
+        HttpServer::new(move || App::new().app_data(metrics.clone()).route("/metrics", web::get().to(scrape)))
+            .workers(1)
+            .disable_signals()
+            // Nobody's work is lost when a scrape is.
+            .shutdown_timeout(0)
+            .listen(listener)?
+            .run();
+    Ok(Exposed { address, running })
+}
+
+async fn scrape(metrics: web::Data<Metrics>) -> HttpResponse {
+    let format = "text/plain; version=0.0.4; charset=utf-8";
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, format)).body(metrics.exposition())
+}
+
+#[cfg(test)]
+mod tests {
+    use crm_domain::{health::MockStoreHealth, testing::unavailable};
+
+    use super::*;
+
+    fn metrics() -> Metrics {
+        let mut store = MockStoreHealth::new();
+        store.expect_connections().return_const(Connections { max: 10, used: 3, idle: 2, waiting: 1 });
+        Metrics::new(Arc::new(store))
+    }
+
+    #[test]
+    fn everything_is_shown_under_its_standard_name() {
+        let metrics = metrics();
+        let active = metrics.begin_request();
+        metrics.request_answered("GET", Some("/api/tags".to_owned()), 200, Duration::from_millis(7));
+        metrics.request_answered("BREW", None, 405, Duration::from_millis(7));
+        metrics.rate_limit_refused("user");
+        metrics.rate_limit_store_failed(&unavailable());
+        metrics.session_refused(NotSignedIn::BadSignature);
+        let text = metrics.exposition();
+        let get = r#"http_request_method="GET",http_route="/api/tags",http_response_status_code="200""#;
+        let other = r#"http_request_method="_OTHER",http_route="",http_response_status_code="405""#;
+        for line in [
+            format!("http_server_request_duration_seconds_bucket{{{get},le=\"0.01\"}} 1"),
+            format!("http_server_request_duration_seconds_count{{{other}}} 1"),
+            "http_server_active_requests 1".to_owned(),
+            "crm_rate_limit_refusals_total{policy=\"user\"} 1".to_owned(),
+            "crm_rate_limit_store_failures_total 1".to_owned(),
+            "crm_session_refusals_total{reason=\"bad_signature\"} 1".to_owned(),
+            "db_client_connection_count{db_client_connection_state=\"used\"} 3".to_owned(),
+            "db_client_connection_count{db_client_connection_state=\"idle\"} 2".to_owned(),
+            "db_client_connection_max 10".to_owned(),
+            "db_client_connection_pending_requests 1".to_owned(),
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is missing from\n{text}");
+        }
+        drop(active);
+        assert!(metrics.exposition().contains("http_server_active_requests 0"));
+    }
+
+    #[test]
+    fn an_outage_is_logged_once_a_minute() {
+        let metrics = metrics();
+        for _ in 0..3 {
+            metrics.rate_limit_store_failed(&unavailable());
+        }
+        assert_eq!(metrics.outage.lock().unwrap().unlogged, 2, "the first was logged");
+        let long_ago = Instant::now().checked_sub(OUTAGE_LOG_INTERVAL);
+        metrics.outage.lock().unwrap().last_logged = long_ago;
+        metrics.rate_limit_store_failed(&unavailable());
+        assert_eq!(metrics.outage.lock().unwrap().unlogged, 0, "and so was the one a minute later");
+    }
+}

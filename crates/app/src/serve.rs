@@ -1,0 +1,182 @@
+//! `crm serve`: from the configuration to the last answer.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use actix_web::dev::ServerHandle;
+use anyhow::{Context as _, bail};
+use crm_adapters::postgres::{Pool, attach};
+use crm_domain::store::StoreError;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::{Instant, MissedTickBehavior, interval, timeout_at},
+};
+
+use crate::{
+    config::{Config, Environment},
+    http::{self, tls::Certificate},
+    lifecycle::Lifecycle,
+    metrics::{self, chain},
+    telemetry,
+    wire::{self, Services},
+};
+
+/// How often a database that does not answer yet is asked again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Serves until a signal ends it.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let config = Config::read(&Environment)?;
+    let telemetry = telemetry::init(&config.telemetry)?;
+    // actix runs its workers on threads of their own; this thread starts, waits for signals and stops.
+    let outcome = actix_web::rt::System::new().block_on(serve(&config));
+    telemetry.shutdown();
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    // From the first moment on, so that none is lost.
+    let mut signals = Signals::listen()?;
+    let pool = wire::pool(config);
+    let missing = tokio::select! {
+        missing = missing_once_it_answers(&pool, config.lifecycle.startup_timeout) => missing?,
+        () = signals.stop() => return Ok(()),
+    };
+    if !missing.is_empty() {
+        bail!(
+            "the database lacks what this service needs:\n  {}\nRun `crm migrate`, or check that DATABASE_URL is the platform's.",
+            missing.join("\n  ")
+        );
+    }
+    let services = Services::of(wire::ports(config, pool)?);
+    let lifecycle = Arc::new(Lifecycle::default());
+    let exposed = config.metrics_address.map(|address| {
+        metrics::expose(services.metrics.clone(), address).with_context(|| format!("cannot listen on {address}"))
+    });
+    let exposed = exposed.transpose()?;
+    let server = http::server(services, &config.http, lifecycle.clone())
+        .with_context(|| format!("cannot listen on {}", config.http.bind_address))?;
+    tracing::info!(
+        address = %server.address,
+        tls = config.http.tls.is_some(),
+        metrics_address = exposed.as_ref().map(|exposed| exposed.address.to_string()),
+        cookie = config.session.cookie_name.as_str(),
+        secret_sha256 = config.session.secret.fingerprint(),
+        pool = config.database.pool.size,
+        "serving"
+    );
+    if let Some(exposed) = exposed {
+        // Until the process ends: what happens at shutdown is worth a last scrape.
+        actix_web::rt::spawn(exposed.running);
+    }
+    let handle = server.running.handle();
+    let delay = config.lifecycle.shutdown_delay;
+    actix_web::rt::spawn(heed(signals, handle, lifecycle, delay, config.http.tls.clone()));
+    server.running.await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the database lacks, as soon as it can be asked.
+async fn missing_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Result<Vec<String>> {
+    let deadline = Instant::now() + patience;
+    let mut retry = interval(RETRY_INTERVAL);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
+    let found = timeout_at(deadline, async {
+        loop {
+            retry.tick().await;
+            match attach::missing(pool).await {
+                Err(error @ StoreError::Unavailable(_)) => {
+                    if last.is_none() {
+                        tracing::warn!(cause = chain(&error), "the database does not answer yet");
+                    }
+                    last = Some(error);
+                }
+                found => break found,
+            }
+        }
+    });
+    match found.await {
+        Ok(found) => found.context("the database cannot be checked"),
+        Err(_) => Err(last.map_or_else(|| anyhow::anyhow!("no answer"), Into::into))
+            .with_context(|| format!("the database did not answer within {} ms", patience.as_millis())),
+    }
+}
+
+/// What an operator tells the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+
+    /// Comes when the process is told to stop.
+    async fn stop(&mut self) {
+        while self.next().await != Told::Stop {}
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Told {
+    Stop,
+    Reload,
+}
+
+/// SIGHUP: the certificate is read again. SIGTERM or SIGINT: no longer ready, then (after the delay) no new connections,
+/// then an end when everything in flight is answered or the deadline passed. Another one: an end at once.
+async fn heed(
+    mut signals: Signals,
+    server: ServerHandle,
+    lifecycle: Arc<Lifecycle>,
+    delay: Duration,
+    certificate: Option<Certificate>,
+) {
+    while signals.next().await == Told::Reload {
+        reload(certificate.as_ref());
+    }
+    tracing::info!("stopping: answering what is in flight");
+    lifecycle.drain();
+    let drained = async {
+        // A proxy sees that this instance is not ready, and sends requests elsewhere.
+        let _ = tokio::time::timeout(delay, std::future::pending::<()>()).await;
+        server.stop(true).await;
+    };
+    tokio::select! {
+        () = drained => (),
+        () = signals.stop() => {
+            tracing::warn!("stopping at once");
+            std::process::exit(130);
+        }
+    }
+}
+
+fn reload(certificate: Option<&Certificate>) {
+    match certificate.map(Certificate::reload) {
+        Some(Ok(())) => tracing::info!("the certificate was read again"),
+        Some(Err(errors)) => {
+            tracing::error!(
+                chain = errors.chain,
+                key = errors.key,
+                "the certificate could not be read again; the former one stays in force"
+            );
+        }
+        None => tracing::info!("SIGHUP: there is no certificate to read again"),
+    }
+}

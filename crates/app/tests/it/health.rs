@@ -1,0 +1,120 @@
+//! Health: what orchestrators, proxies and the platform's status page are told.
+
+use serde_json::{Value, json};
+
+use crate::app::{TestApp, taken};
+use crate::service::{PATIENCE, eventually};
+
+async fn asked(app: &TestApp, target: &str) -> (u16, Value) {
+    let answer = taken(app.request("GET", target, None)).await;
+    assert_eq!(answer.header("cache-control"), Some("no-store"), "{target}");
+    assert_eq!(answer.header("content-type"), Some("application/json"), "{target}");
+    (answer.status, answer.json())
+}
+
+#[actix_web::test]
+async fn all_is_well() {
+    let app = TestApp::start().await;
+    assert_eq!(asked(&app, "/livez").await, (200, json!({"status": "pass"})));
+    let checks = json!({"process": "pass", "database": "pass", "schema": "pass", "migrations": "pass"});
+    assert_eq!(asked(&app, "/readyz").await, (200, json!({"status": "pass", "checks": checks})));
+
+    let (status, mut health) = asked(&app, "/api/health").await;
+    assert_eq!(status, 200);
+    for (_, check) in health["checks"].as_object_mut().unwrap() {
+        assert!(check["latencyMs"].take().is_u64());
+        assert_eq!(*check, json!({"status": "pass", "latencyMs": null}));
+    }
+    assert!(health["uptime"].take().is_u64());
+    let passed = json!({"status": "pass", "latencyMs": null});
+    let expected = json!({
+        "status": "healthy",
+        "timestamp": "2026-11-23T10:00:00.123Z",
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime": null,
+        "checks": {"database": passed, "schema": passed, "migrations": passed, "rateLimits": passed},
+    });
+    assert_eq!(health, expected);
+    for target in ["/livez", "/readyz", "/api/health"] {
+        assert_eq!(taken(app.request("POST", target, None)).await.error(), "METHOD_NOT_ALLOWED");
+        assert_eq!(taken(app.request("HEAD", target, None)).await.status, 200);
+        assert_eq!(taken(app.request("GET", &format!("{target}/"), None)).await.error(), "NOT_FOUND");
+    }
+}
+
+#[actix_web::test]
+async fn a_database_that_is_away_is_told_without_its_insides() {
+    let app = TestApp::start().await;
+    app.database.allow_connections(false).await;
+    eventually(PATIENCE, "the end of the database is noticed", async || asked(&app, "/readyz").await.0 == 503).await;
+    let checks = json!({"process": "pass", "database": "fail"});
+    assert_eq!(asked(&app, "/readyz").await, (503, json!({"status": "fail", "checks": checks})));
+    let (status, health) = asked(&app, "/api/health").await;
+    assert_eq!((status, &health["status"]), (503, &json!("unhealthy")));
+    assert_eq!(health["checks"]["database"]["status"], "fail");
+    assert_eq!(asked(&app, "/livez").await.0, 200, "that is no reason to restart");
+
+    app.database.allow_connections(true).await;
+    eventually(PATIENCE, "the database is back", async || asked(&app, "/readyz").await.0 == 200).await;
+}
+
+#[actix_web::test]
+async fn a_schema_or_a_migration_that_is_missing_makes_it_unready_and_degraded() {
+    let app = TestApp::start().await;
+    for (breaks, mends, check) in [
+        (
+            "ALTER TABLE customer_tag RENAME COLUMN color TO colour",
+            "ALTER TABLE customer_tag RENAME COLUMN colour TO color",
+            "schema",
+        ),
+        (
+            "UPDATE __diesel_schema_migrations SET version = 'x' || version",
+            "UPDATE __diesel_schema_migrations SET version = substr(version, 2)",
+            "migrations",
+        ),
+    ] {
+        app.client.batch_execute(breaks).await.unwrap();
+        eventually(PATIENCE, check, async || asked(&app, "/readyz").await.1["checks"][check] == "fail").await;
+        let (status, health) = asked(&app, "/api/health").await;
+        assert_eq!((status, &health["status"]), (200, &json!("degraded")), "{check}");
+        assert_eq!(health["checks"][check]["status"], "fail");
+        app.client.batch_execute(mends).await.unwrap();
+        eventually(PATIENCE, check, async || asked(&app, "/readyz").await.0 == 200).await;
+    }
+}
+
+#[actix_web::test]
+async fn a_process_that_stops_is_not_ready_and_lets_its_connections_go() {
+    let app = TestApp::start().await;
+    app.lifecycle.drain();
+    let answer = taken(app.request("GET", "/readyz", None)).await;
+    assert_eq!((answer.status, answer.header("connection")), (503, Some("close")));
+    assert_eq!(answer.json()["checks"]["process"], "fail");
+    let answer = app.get("/api/tags", "manager").await;
+    assert_eq!((answer.status, answer.header("connection")), (200, Some("close")), "but it goes on answering");
+}
+
+/// However often anybody asks, the database is asked once a second at most.
+#[actix_web::test]
+async fn asking_often_costs_the_database_little() {
+    let app = TestApp::start().await;
+    let asked = async |times: usize| {
+        for _ in 0..times {
+            taken(app.request("GET", "/api/health", None)).await;
+        }
+    };
+    // One statement of the look at the schema.
+    let looked = async || -> i64 {
+        let sql = "SELECT sum(calls)::bigint FROM pg_stat_statements WHERE query LIKE '%server_encoding%' \
+                   AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
+        app.client.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    app.client.batch_execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
+    asked(1).await;
+    let before = looked().await;
+    let began = std::time::Instant::now();
+    asked(200).await;
+    let seconds = i64::try_from(began.elapsed().as_secs()).unwrap() + 1;
+    let after = looked().await;
+    assert!(after - before <= seconds, "{} times in {seconds} s", after - before);
+}
