@@ -201,7 +201,8 @@ async fn admin() -> Client {
     connect(&server()).await
 }
 
-async fn connect(address: &str) -> Client {
+/// A connection of tokio-postgres's own to that address.
+pub async fn connect(address: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(address, NoTls).await.expect("a connection");
     tokio::spawn(connection);
     client

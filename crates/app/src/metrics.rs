@@ -30,6 +30,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::http::rate_limit;
+
 /// The boundaries that the semantic conventions give `http.server.request.duration`, in seconds.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
@@ -43,6 +45,9 @@ struct RequestLabels {
     http_route: String,
     http_response_status_code: u16,
 }
+
+/// The policies of the rate limit.
+const POLICIES: [&str; 2] = [rate_limit::USER, rate_limit::ADDRESS];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct PolicyLabels {
@@ -86,7 +91,7 @@ impl Metrics {
         );
         let active = Gauge::default();
         registry.register("http_server_active_requests", "HTTP server requests in flight", active.clone());
-        let rate_limit_refusals = Family::default();
+        let rate_limit_refusals = Family::<PolicyLabels, Counter>::default();
         registry.register(
             "crm_rate_limit_refusals",
             "Requests refused with 429, by the policy that refused them",
@@ -98,13 +103,20 @@ impl Metrics {
             "Requests that passed uncounted because Redis did not answer",
             rate_limit_store_failures.clone(),
         );
-        let session_refusals = Family::default();
+        let session_refusals = Family::<ReasonLabels, Counter>::default();
         registry.register(
             "crm_session_refusals",
             "Requests without a valid session, by reason",
             session_refusals.clone(),
         );
         registry.register_collector(Box::new(PoolCollector(store)));
+        // From the first scrape on: a counter that appears with its first count has no rate yet.
+        for policy in POLICIES {
+            drop(rate_limit_refusals.get_or_create(&PolicyLabels { policy }));
+        }
+        for reason in NotSignedIn::ALL {
+            drop(session_refusals.get_or_create(&ReasonLabels { reason: reason_label(reason) }));
+        }
         Self {
             registry,
             durations,
@@ -154,12 +166,7 @@ impl Metrics {
 
     /// A request had no valid session.
     pub(crate) fn session_refused(&self, reason: NotSignedIn) {
-        let reason = match reason {
-            NotSignedIn::NoCookie => "no_cookie",
-            NotSignedIn::BadSignature => "bad_signature",
-            NotSignedIn::NoSession => "no_session",
-        };
-        self.session_refusals.get_or_create(&ReasonLabels { reason }).inc();
+        self.session_refusals.get_or_create(&ReasonLabels { reason: reason_label(reason) }).inc();
     }
 
     /// Everything counted so far, in Prometheus' text format.
@@ -197,6 +204,14 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         source = error.source();
     }
     line
+}
+
+fn reason_label(reason: NotSignedIn) -> &'static str {
+    match reason {
+        NotSignedIn::NoCookie => "no_cookie",
+        NotSignedIn::BadSignature => "bad_signature",
+        NotSignedIn::NoSession => "no_session",
+    }
 }
 
 /// The method, or `_OTHER` for one that the conventions do not know.

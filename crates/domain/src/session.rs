@@ -15,6 +15,11 @@ pub enum NotSignedIn {
     NoSession,
 }
 
+impl NotSignedIn {
+    /// Every reason.
+    pub const ALL: [Self; 3] = [Self::NoCookie, Self::BadSignature, Self::NoSession];
+}
+
 /// The sessions of the platform that signs people in.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]

@@ -170,9 +170,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("LOG_FORMAT", Some("json"), "json, one object a line, or pretty."),
     setting(
         "RUST_LOG",
-        Some(
-            "info,actix_server=warn,actix_http=off,tokio_postgres=warn,opentelemetry=warn,opentelemetry_sdk=warn,opentelemetry-otlp=warn",
-        ),
-        "What is logged: directives of the tracing crate's EnvFilter.",
+        Some("info,actix_http=off"),
+        "What is logged: directives of the tracing crate's EnvFilter. Of libraries never more than warnings.",
     ),
 ];

@@ -23,8 +23,10 @@ pub struct Limits {
     pub address: Option<Budget>,
 }
 
-const USER: &str = "user";
-const ADDRESS: &str = "address";
+/// The policy of signed-in users.
+pub(crate) const USER: &str = "user";
+/// The policy of client addresses.
+pub(crate) const ADDRESS: &str = "address";
 
 /// Counts a request of a signed-in user.
 pub(super) async fn count_user(

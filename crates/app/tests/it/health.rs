@@ -105,13 +105,14 @@ async fn asking_often_costs_the_database_little() {
     };
     // One statement of the look at the schema.
     let looked = async || -> i64 {
-        let sql = "SELECT sum(calls)::bigint FROM pg_stat_statements WHERE query LIKE '%server_encoding%' \
+        let sql = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_statements WHERE query LIKE '%pg_collation%' \
                    AND dbid = (SELECT oid FROM pg_database WHERE datname = current_database())";
         app.client.query_one(sql, &[]).await.unwrap().get(0)
     };
     app.client.batch_execute("CREATE EXTENSION pg_stat_statements").await.unwrap();
     asked(1).await;
     let before = looked().await;
+    assert!(before > 0);
     let began = std::time::Instant::now();
     asked(200).await;
     let seconds = i64::try_from(began.elapsed().as_secs()).unwrap() + 1;

@@ -1,0 +1,364 @@
+//! Faults, each against the real process and a real PostgreSQL: what happens meanwhile, and that it is over afterwards.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crm_adapters::testing::{TestDatabase, connect};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+    task::JoinHandle,
+};
+
+use crate::{
+    app::{TestApp, parsed, taken},
+    service::{PATIENCE, Service, Starting, arrange, arranged, crm, eventually, free_port, root, run, settings},
+};
+
+/// A PostgreSQL of the tests' own, to be stopped and started (`.just/cluster`).
+struct Cluster;
+
+impl Cluster {
+    const NAME: &str = "faults";
+
+    async fn asked(command: &str) -> String {
+        let output = Command::new(root().join(".just/cluster")).args([command, Self::NAME]).output().await.unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// The next two run one after the other: they share the one cluster that may be stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_stopped_and_started_is_used_again_within_five_seconds() {
+    Cluster::asked("reset").await;
+    Cluster::asked("up").await;
+    let url = Cluster::asked("url").await;
+    assert!(run(&["migrate"], &[("DATABASE_URL", &url)]).await.0.status.success());
+    let client = connect(&url).await;
+    arrange(&client).await;
+    let service = Service::start_at(&url, &[]).await;
+    assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+
+    drop(client);
+    Cluster::asked("down").await;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let answer = service.get("/api/tags", "manager").await;
+        assert_eq!((answer.status, answer.error().as_str()), (503, "SERVICE_UNAVAILABLE"));
+        assert!(began.elapsed() < Duration::from_secs(10), "within the request's deadline");
+    }
+    assert_eq!(service.get("/livez", "manager").await.status, 200);
+    eventually(PATIENCE, "it is not ready", async || service.get("/readyz", "manager").await.status == 503).await;
+
+    Cluster::asked("up").await;
+    eventually(Duration::from_secs(5), "it answers again", async || {
+        service.get("/api/tags", "manager").await.status == 200
+    })
+    .await;
+    eventually(Duration::from_secs(5), "it is ready", async || service.get("/readyz", "manager").await.status == 200)
+        .await;
+    service.signal("-TERM");
+    assert!(service.ended().await.0.success());
+    Cluster::asked("down").await;
+}
+
+/// What clients in a closed loop were answered.
+struct Load {
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    clients: Vec<JoinHandle<Vec<(u16, Value)>>>,
+}
+
+impl Load {
+    /// Reads, writes and searches, by so many clients, until told to stop.
+    fn on(service: &Service, clients: usize) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let clients = (0..clients)
+            .map(|client| {
+                let (stop, answered) = (stop.clone(), answered.clone());
+                let requests = [
+                    service.request("GET", "/api/tags", "manager"),
+                    service.request("GET", "/api/customers?q=asha&sort=name", "manager"),
+                    service.request("POST", "/api/customers/usr_1/notes", "manager").json(&json!({"content": "x"})),
+                    service.request("GET", "/api/customers/usr_1", "manager"),
+                    service.request("PATCH", "/api/customers/usr_1", "manager").json(&json!({"noshowCount": client})),
+                    service.request("GET", "/api/customers/usr_1/notes", "manager"),
+                    service.request("POST", "/api/customers/usr_1/tags", "manager").json(&json!({"tagId": "tag_vip"})),
+                    service.request("DELETE", "/api/customers/usr_1/tags/tag_vip", "manager"),
+                ];
+                tokio::spawn(async move {
+                    let mut answers = Vec::new();
+                    for request in requests.iter().cycle().skip(client) {
+                        if stop.load(Ordering::Relaxed) {
+                            break;
+                        }
+                        let answer = taken(request.try_clone().unwrap()).await;
+                        answers.push((answer.status, answer.json()));
+                        answered.fetch_add(1, Ordering::Relaxed);
+                    }
+                    answers
+                })
+            })
+            .collect();
+        Self { stop, answered, clients }
+    }
+
+    /// Waits for so many more answers.
+    async fn more(&self, answers: usize) {
+        let wanted = self.answered.load(Ordering::Relaxed) + answers;
+        eventually(PATIENCE, "answers", async || self.answered.load(Ordering::Relaxed) >= wanted).await;
+    }
+
+    async fn ended(self) -> Vec<(u16, Value)> {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut answers = Vec::new();
+        for client in self.clients {
+            answers.extend(client.await.unwrap());
+        }
+        answers
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_killed_in_mid_traffic_cost_retryable_errors_at_most_and_then_none() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[]).await;
+    let killer = database.client().await;
+    let load = Load::on(&service, 8);
+    for _ in 0..10 {
+        load.more(40).await;
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND application_name = 'royal-glow-crm'";
+        killer.execute(kill, &[]).await.unwrap();
+    }
+    let answers = load.ended().await;
+    assert!(answers.len() >= 400);
+    for (status, answer) in &answers {
+        assert!(matches!(status, 200 | 201) || answer["error"]["retryable"] == true, "{status} {answer}");
+    }
+    let load = Load::on(&service, 8);
+    load.more(100).await;
+    for (status, answer) in load.ended().await {
+        assert!(matches!(status, 200 | 201), "{status} {answer}");
+    }
+    // Each note that was acknowledged is there, with its audit entry.
+    let acknowledged: HashSet<_> =
+        answers.iter().filter_map(|(_, answer)| answer["data"]["note"]["id"].as_str().map(str::to_owned)).collect();
+    let sql = "SELECT n.id FROM customer_note n JOIN audit_log a ON a.entity_id = n.id";
+    let kept: HashSet<String> = killer.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(!acknowledged.is_empty() && acknowledged.is_subset(&kept));
+}
+
+/// Notes are written over connections that are kept, in a closed loop, by clients that write their own HTTP: a library
+/// would try again by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_answer_is_dropped_when_it_is_stopped_under_load() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[("SHUTDOWN_DELAY_MS", "300")]).await;
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let clients: Vec<_> =
+        (0..8).map(|client| tokio::spawn(write_notes(service.address.clone(), client, acknowledged.clone()))).collect();
+    eventually(PATIENCE, "traffic", async || acknowledged.load(Ordering::Relaxed) > 100).await;
+    service.signal("-TERM");
+    let mut written = HashMap::new();
+    for client in clients {
+        written.extend(client.await.unwrap());
+    }
+    assert!(service.ended().await.0.success());
+    let rows = database.client().await.query("SELECT content, id FROM customer_note", &[]).await.unwrap();
+    let kept: HashMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert!(written.len() > 100);
+    assert_eq!(written, kept, "what was written was acknowledged, and the reverse");
+}
+
+/// Writes notes until nobody listens any more: the content and the id of each that was acknowledged. An answer that
+/// begins must end.
+async fn write_notes(address: String, client: usize, acknowledged: Arc<AtomicUsize>) -> HashMap<String, String> {
+    let mut written = HashMap::new();
+    let mut connection: Option<TcpStream> = None;
+    for n in 0.. {
+        let content = format!("note {client} {n}");
+        let body = json!({"content": content}).to_string();
+        let request = format!(
+            "POST /api/customers/usr_1/notes HTTP/1.1\r\nHost: crm\r\nCookie: {}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            TestApp::cookie("receptionist"),
+            body.len()
+        );
+        let mut stream = match connection.take() {
+            Some(stream) => stream,
+            None => match TcpStream::connect(&address).await {
+                Ok(stream) => stream,
+                Err(_) => break,
+            },
+        };
+        if stream.write_all(request.as_bytes()).await.is_err() {
+            continue;
+        }
+        let answer = one_answer(&mut stream).await;
+        // Closed before the request was taken: as if it had not been sent, which the database is asked about later.
+        if answer.is_empty() {
+            continue;
+        }
+        let answer = parsed(&answer);
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        written.insert(content, answer.json()["data"]["note"]["id"].as_str().unwrap().to_owned());
+        acknowledged.fetch_add(1, Ordering::Relaxed);
+        connection = (answer.header("connection") != Some("close")).then_some(stream);
+    }
+    written
+}
+
+/// A whole answer, or nothing.
+async fn one_answer(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if body.len() >= length.parse::<usize>().unwrap() {
+                return answer;
+            }
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => {
+                assert!(answer.is_empty(), "an answer was cut off: {text}");
+                return answer;
+            }
+            Ok(read) => answer.extend_from_slice(&buffer[..read]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn file_descriptors_that_run_out_are_waited_for() {
+    let database = arranged().await;
+    let address = database.address();
+    let limited = crm(&["serve"], &settings(&address));
+    let mut command = Command::new("sh");
+    // As many as it needs itself, and a few for clients.
+    command.args(["-c", "ulimit -n 64; exec \"$0\" serve"]).arg(limited.as_std().get_program()).env_clear();
+    command.envs(settings(&address)).stdin(Stdio::null()).kill_on_drop(true);
+    let service = Starting::of(command).serving().await;
+    assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+
+    let mut holders = Vec::new();
+    for _ in 0..100 {
+        holders.push(TcpStream::connect(&service.address).await.unwrap());
+    }
+    let held = format!("/proc/{}/fd", service.process.id().unwrap());
+    eventually(PATIENCE, "they have run out", async || fs::read_dir(&held).unwrap().count() >= 63).await;
+    drop(holders);
+    eventually(PATIENCE, "it answers again", async || service.get("/api/tags", "manager").await.status == 200).await;
+    assert_eq!(service.get("/readyz", "manager").await.status, 200);
+    service.signal("-TERM");
+    assert!(service.ended().await.0.success());
+}
+
+/// PgBouncer in transaction mode, before the tests' server, with fewer connections than its clients have.
+struct PgBouncer {
+    port: u16,
+    process: Child,
+    _folder: TempDir,
+}
+
+impl PgBouncer {
+    async fn start(database: &TestDatabase) -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let address = url::Url::parse(&database.address()).unwrap();
+        let file = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let users = format!("\"{}\" \"{}\"\n", address.username(), address.password().unwrap());
+        let users = file("users.txt", users);
+        let configuration = format!(
+            "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
+             default_pool_size = 3\nmax_client_conn = 200\n",
+            address.port().unwrap(),
+            users.display(),
+        );
+        let configuration = file("pgbouncer.ini", configuration);
+        // It refuses to run as root.
+        let mut command = if fs::metadata(folder.path()).unwrap().uid() == 0 {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups", "pgbouncer"]);
+            command
+        } else {
+            Command::new("pgbouncer")
+        };
+        let process = command
+            .arg(configuration)
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .stderr(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("pgbouncer: `just test` installs it");
+        let bouncer = Self { port, process, _folder: folder };
+        eventually(PATIENCE, "PgBouncer listens", async || TcpStream::connect(("127.0.0.1", port)).await.is_ok()).await;
+        bouncer
+    }
+
+    fn address(&self, database: &TestDatabase) -> String {
+        let mut address = url::Url::parse(&database.address()).unwrap();
+        address.set_port(Some(self.port)).unwrap();
+        address.to_string()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_pgbouncer_in_transaction_mode_everything_works() {
+    let database = arranged().await;
+    let mut bouncer = PgBouncer::start(&database).await;
+    let url = bouncer.address(&database);
+    let settings = [("DATABASE_POOL_MODE", "transaction"), ("DATABASE_LOCK_TIMEOUT_MS", "1500")];
+    // Two instances, so that prepared statements of one name meet on one connection.
+    let (one, other) = tokio::join!(Service::start_at(&url, &settings), Service::start_at(&url, &settings));
+    let loads = [Load::on(&one, 8), Load::on(&other, 8)];
+    for load in &loads {
+        load.more(300).await;
+    }
+    let mut answers = Vec::new();
+    for load in loads {
+        answers.extend(load.ended().await);
+    }
+    for (status, answer) in &answers {
+        assert!(matches!(status, 200 | 201), "{status} {answer}");
+    }
+    // The settings that a connection is told once without a pooler hold here, too.
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let refused = one.get("/api/customers/usr_1/notes", "manager").await;
+    assert_eq!((refused.status, refused.error().as_str()), (503, "SERVICE_UNAVAILABLE"));
+    lock.rollback().await.unwrap();
+    for target in ["/readyz", "/api/health", "/api/customers/usr_1/notes"] {
+        assert_eq!(one.get(target, "manager").await.status, 200, "{target}");
+    }
+    // What a client went away from in the middle is not passed on to the next.
+    let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let client = database.client().await;
+    eventually(PATIENCE, "no transaction is left open", async || {
+        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) == 0
+    })
+    .await;
+    assert!(bouncer.process.try_wait().unwrap().is_none(), "PgBouncer still runs");
+}

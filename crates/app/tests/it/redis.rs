@@ -1,0 +1,196 @@
+//! Rate limits in a real Redis: shared by two processes, and no hindrance when it is away.
+
+use std::process::Stdio;
+
+use crm_adapters::rate_limit::{
+    memory::MemoryRateLimits,
+    redis::{RedisAddress, RedisRateLimits, RedisSettings},
+};
+use crm_domain::{
+    ids::UserId,
+    rate_limit::{Budget, RateLimits as _, Subject},
+    testing::clock,
+};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use crate::service::{PATIENCE, Service, arranged, eventually, free_port};
+
+/// A private server that keeps nothing on disk.
+struct Redis {
+    port: u16,
+    process: Child,
+    folder: TempDir,
+}
+
+impl Redis {
+    async fn start() -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let process = Self::spawn(port, &folder);
+        let redis = Self { port, process, folder };
+        redis.answers().await;
+        redis
+    }
+
+    fn spawn(port: u16, folder: &TempDir) -> Child {
+        Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(folder.path())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("redis-server: `just test` installs it")
+    }
+
+    async fn answers(&self) {
+        eventually(PATIENCE, "Redis answers", async || {
+            let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)).await else { return false };
+            let mut answer = [0; 7];
+            stream.write_all(b"PING\r\n").await.is_ok()
+                && stream.read_exact(&mut answer).await.is_ok()
+                && &answer == b"+PONG\r\n"
+        })
+        .await;
+    }
+
+    async fn stop(&mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    async fn start_again(&mut self) {
+        self.process = Self::spawn(self.port, &self.folder);
+        self.answers().await;
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    fn settings(&self, key_prefix: &str) -> RedisSettings {
+        let address = RedisAddress::parse(&self.url()).unwrap();
+        RedisSettings { address, key_prefix: key_prefix.to_owned(), timeout: PATIENCE }
+    }
+}
+
+#[tokio::test]
+async fn two_instances_share_one_budget_and_an_outage_lets_requests_pass() {
+    let database = arranged().await;
+    let mut redis = Redis::start().await;
+    let url = redis.url();
+    let settings = [
+        ("REDIS_URL", url.as_str()),
+        ("REDIS_TIMEOUT_MS", "2000"),
+        ("RATE_LIMIT_USER_REQUESTS", "5"),
+        ("RATE_LIMIT_WINDOW_SECONDS", "3600"),
+    ];
+    let one = Service::start(&database, &settings).await;
+    let other = Service::start(&database, &settings).await;
+    let mut left = Vec::new();
+    for service in [&one, &other, &one, &other, &one] {
+        let answer = service.get("/api/tags", "manager").await;
+        assert_eq!(answer.status, 200);
+        left.push(answer.header("ratelimit").unwrap().split(';').nth(1).unwrap().to_owned());
+    }
+    assert_eq!(left, ["r=4", "r=3", "r=2", "r=1", "r=0"]);
+    for service in [&one, &other] {
+        let refused = service.get("/api/tags", "manager").await;
+        assert_eq!(refused.error(), "RATE_LIMITED");
+        let seconds = refused.json()["error"]["details"]["retryAfterSeconds"].as_u64().unwrap();
+        assert!((1..=3600).contains(&seconds));
+        assert_eq!(service.get("/api/tags", "owner").await.status, 200, "somebody else's budget");
+    }
+    let health = one.get("/api/health", "manager").await.json();
+    assert_eq!(health["checks"]["rateLimits"]["status"], "pass");
+
+    redis.stop().await;
+    for _ in 0..10 {
+        let answer = one.get("/api/tags", "manager").await;
+        assert_eq!((answer.status, answer.header("ratelimit")), (200, None), "it passes uncounted");
+        assert!(answer.header("ratelimit-policy").unwrap().starts_with("\"user\";q=5;w=3600"));
+    }
+    let metrics = one.metrics().await;
+    assert!(metrics.contains("\ncrm_rate_limit_store_failures_total 10\n"), "{metrics}");
+    let logged = one.log.text().matches("the rate limits' store does not answer").count();
+    assert_eq!(logged, 1, "once a minute, not once a request:\n{}", one.log.text());
+    eventually(PATIENCE, "the outage is told", async || {
+        let answer = one.get("/api/health", "manager").await;
+        answer.status == 200 && answer.json()["status"] == "degraded"
+    })
+    .await;
+    assert_eq!(one.get("/readyz", "manager").await.status, 200, "that is no reason to go elsewhere");
+
+    // By itself, and the budget is a new one: this Redis keeps nothing.
+    redis.start_again().await;
+    eventually(PATIENCE, "requests are counted again", async || {
+        one.get("/api/tags", "manager").await.header("ratelimit").is_some()
+    })
+    .await;
+    eventually(PATIENCE, "and refused", async || other.get("/api/tags", "manager").await.status == 429).await;
+}
+
+/// The rule is written twice, in Rust and in Lua.
+#[tokio::test]
+async fn redis_counts_as_memory_does() {
+    let redis = Redis::start().await;
+    let in_redis = RedisRateLimits::new(redis.settings("here:")).unwrap();
+    let in_memory = MemoryRateLimits::new(clock());
+    let budget = Budget { requests: 3, window: time::Duration::hours(1) };
+    let subject = Subject::User(UserId::parse("usr_1").unwrap());
+    for _ in 0..5 {
+        let (one, other) =
+            (in_redis.spend(&subject, budget).await.unwrap(), in_memory.spend(&subject, budget).await.unwrap());
+        assert_eq!((one.admitted, one.remaining), (other.admitted, other.remaining));
+        // Its clock goes on, this one stands.
+        assert!(one.resets_in <= other.resets_in && one.resets_in > time::Duration::ZERO);
+    }
+    // Another prefix is another service.
+    let elsewhere = RedisRateLimits::new(redis.settings("there:")).unwrap();
+    assert!(elsewhere.spend(&subject, budget).await.unwrap().admitted);
+
+    // What is over comes back, one by one, and nothing is kept for ever.
+    let short = Budget { requests: 2, window: time::Duration::milliseconds(300) };
+    let subject = Subject::Address("198.51.100.1".parse().unwrap());
+    for admitted in [true, true, false] {
+        assert_eq!(in_redis.spend(&subject, short).await.unwrap().admitted, admitted);
+    }
+    eventually(PATIENCE, "a request is admitted again", async || {
+        in_redis.spend(&subject, short).await.unwrap().admitted
+    })
+    .await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    eventually(PATIENCE, "the key is gone with the window", async || {
+        let keys: Vec<String> = redis::cmd("KEYS").arg("*address*").query_async(&mut connection).await.unwrap();
+        keys.is_empty()
+    })
+    .await;
+}
+
+/// However many ask at once: no more than the budget are admitted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counting_is_one_atomic_step() {
+    let redis = Redis::start().await;
+    let budget = Budget { requests: 50, window: time::Duration::hours(1) };
+    let instances: Vec<_> = (0..4)
+        .map(|_| {
+            let limits = RedisRateLimits::new(redis.settings("crm:")).unwrap();
+            tokio::spawn(async move {
+                let subject = Subject::User(UserId::parse("usr_1").unwrap());
+                let mut admitted = 0;
+                for _ in 0..50 {
+                    admitted += usize::from(limits.spend(&subject, budget).await.unwrap().admitted);
+                }
+                admitted
+            })
+        })
+        .collect();
+    let mut admitted = 0;
+    for instance in instances {
+        admitted += instance.await.unwrap();
+    }
+    assert_eq!(admitted, 50);
+}

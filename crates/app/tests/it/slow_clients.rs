@@ -1,0 +1,150 @@
+//! Time and size limits: clients that are slow, many or silent, a pool that is full. The real process.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    time::timeout,
+};
+
+use crate::{
+    app::{TestApp, parsed, taken},
+    service::{PATIENCE, Service, arranged, eventually},
+};
+
+/// What comes until the server closes.
+async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut answer = Vec::new();
+    // A reset is an end, too.
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes the connection");
+    answer
+}
+
+#[tokio::test]
+async fn who_does_not_send_a_header_in_time_is_dropped() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[("HTTP_HEADER_TIMEOUT_MS", "1000")]).await;
+    for begun in ["", "GET /api/tags HT", "GET /api/tags HTTP/1.1\r\nHost: crm\r\nCookie: "] {
+        let mut stream = TcpStream::connect(&service.address).await.unwrap();
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let answer = until_closed(&mut stream).await;
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{begun:?}");
+    }
+    assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_does_not_send_a_body_in_time_is_told_and_dropped() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[("HTTP_BODY_TIMEOUT_MS", "300")]).await;
+    for (cookie, status, code) in
+        [(TestApp::cookie("manager"), 503, "SERVICE_UNAVAILABLE"), ("none=1".to_owned(), 401, "UNAUTHENTICATED")]
+    {
+        let mut stream = TcpStream::connect(&service.address).await.unwrap();
+        let begun = format!(
+            "POST /api/tags HTTP/1.1\r\nHost: crm\r\nCookie: {cookie}\r\nContent-Type: application/json\r\n\
+             Content-Length: 1000\r\n\r\n{{\"name\""
+        );
+        stream.write_all(begun.as_bytes()).await.unwrap();
+        let answer = parsed(&until_closed(&mut stream).await);
+        assert_eq!((answer.status, answer.error().as_str()), (status, code));
+    }
+    assert_eq!(service.get("/api/tags", "manager").await.json()["data"]["tags"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[("HTTP_KEEP_ALIVE_MS", "300")]).await;
+    let mut stream = TcpStream::connect(&service.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: crm\r\n\r\n").await.unwrap();
+    assert_eq!(parsed(&until_closed(&mut stream).await).status, 200);
+}
+
+#[tokio::test]
+async fn connections_past_the_most_wait_until_others_go() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[("HTTP_MAX_CONNECTIONS", "2"), ("HTTP_WORKERS", "1")]).await;
+    let request = b"GET /livez HTTP/1.1\r\nHost: crm\r\n\r\n";
+    let mut holders = Vec::new();
+    for _ in 0..2 {
+        let mut stream = TcpStream::connect(&service.address).await.unwrap();
+        stream.write_all(request).await.unwrap();
+        assert_ne!(stream.read_u8().await.unwrap(), 0, "served");
+        holders.push(stream);
+    }
+    let mut late = TcpStream::connect(&service.address).await.unwrap();
+    late.write_all(request).await.unwrap();
+    assert!(timeout(Duration::from_millis(300), late.read_u8()).await.is_err(), "not served yet");
+    drop(holders);
+    assert_ne!(timeout(PATIENCE, late.read_u8()).await.expect("its turn").unwrap(), 0);
+}
+
+/// One connection, held by a request that waits for a lock.
+#[tokio::test]
+async fn a_full_pool_is_503_in_time_and_the_others_go_on() {
+    let database = arranged().await;
+    let settings = [
+        ("DATABASE_POOL_SIZE", "1"),
+        ("DATABASE_POOL_WAIT_MS", "300"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"),
+        ("REQUEST_TIMEOUT_MS", "25000"),
+    ];
+    let service = Service::start(&database, &settings).await;
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let held = tokio::spawn(taken(service.request("GET", "/api/customers/usr_1/notes", "manager")));
+    let watcher = database.client().await;
+    eventually(PATIENCE, "the pool's connection is taken", async || {
+        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        !watcher.query(waiting, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    let refused = service.get("/api/tags", "manager").await;
+    assert_eq!((refused.status, refused.error().as_str()), (503, "SERVICE_UNAVAILABLE"));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    let metrics = service.metrics().await;
+    assert!(metrics.contains("db_client_connection_count{db_client_connection_state=\"used\"} 1\n"), "{metrics}");
+    assert_eq!(service.get("/livez", "manager").await.status, 200);
+    assert_eq!(service.get("/readyz", "manager").await.status, 503);
+    assert!(!held.is_finished());
+    lock.rollback().await.unwrap();
+    assert_eq!(held.await.unwrap().status, 200);
+    assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_locked_table_is_503_by_its_deadline_and_the_others_go_on() {
+    let database = arranged().await;
+    let patient = ("REQUEST_TIMEOUT_MS", "25000");
+    for settings in [
+        [("DATABASE_LOCK_TIMEOUT_MS", "300"), ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"), patient],
+        [("DATABASE_LOCK_TIMEOUT_MS", "20000"), ("DATABASE_STATEMENT_TIMEOUT_MS", "300"), patient],
+        [
+            ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
+            ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"),
+            ("REQUEST_TIMEOUT_MS", "300"),
+        ],
+    ] {
+        let service = Service::start(&database, &settings).await;
+        let mut holder = database.client().await;
+        let lock = holder.transaction().await.unwrap();
+        lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        let note = json!({"content": "x"});
+        let read = taken(service.request("GET", "/api/customers/usr_1/notes", "manager"));
+        let write = taken(service.request("POST", "/api/customers/usr_1/notes", "manager").json(&note));
+        let (read, write) = tokio::join!(read, write);
+        for answer in [read, write] {
+            assert_eq!((answer.status, answer.error().as_str()), (503, "SERVICE_UNAVAILABLE"), "{settings:?}");
+        }
+        for target in ["/api/tags", "/api/customers", "/api/customers/usr_1", "/readyz"] {
+            assert_eq!(service.get(target, "manager").await.status, 200, "{target}");
+        }
+        lock.rollback().await.unwrap();
+        assert_eq!(service.get("/api/customers/usr_1/notes", "manager").await.status, 200);
+    }
+}
