@@ -11,6 +11,10 @@ default:
 run:
     @exec .just/run
 
+# The same by HTTPS, with a throw-away certificate
+run-https:
+    @exec .just/run https
+
 # Run all tests on a private PostgreSQL; arguments go to cargo test
 test *args:
     @exec .just/test "$@"

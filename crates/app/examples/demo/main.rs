@@ -1,6 +1,7 @@
 //! Fills an empty database with demo data and prints a `curl` line for each role: the end of `just run`.
 //!
-//! Reads `DATABASE_URL`, `BETTER_AUTH_SECRET`, `BASE_URL` and, for other sizes than the demo's, `DEMO_CUSTOMERS`.
+//! Reads `DATABASE_URL`, `BETTER_AUTH_SECRET`, `BASE_URL`, `CURL_OPTIONS` (what `curl` needs besides) and, for other
+//! sizes than the demo's, `DEMO_CUSTOMERS`.
 //! A database that has users already is somebody's: it is left alone.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -16,6 +17,7 @@ async fn main() -> anyhow::Result<()> {
     let database = variable("DATABASE_URL")?;
     let secret = variable("BETTER_AUTH_SECRET")?;
     let base_url = variable("BASE_URL")?;
+    let options = variable("CURL_OPTIONS").unwrap_or_default();
     let customers = variable("DEMO_CUSTOMERS").unwrap_or_else(|_| "400".to_owned());
 
     let (client, connection) = tokio_postgres::connect(&database, NoTls).await?;
@@ -35,7 +37,7 @@ async fn main() -> anyhow::Result<()> {
     println!("\nOne line for each role, to be pasted (customer and staff are refused, as they should be):\n");
     for role in ROLES {
         let cookie = sign(&session(&client, role).await?, &secret);
-        println!("# {role}\ncurl --cookie 'better-auth.session_token={cookie}' '{base_url}/api/customers?pageSize=3'");
+        println!("# {role}\ncurl {options}--cookie 'better-auth.session_token={cookie}' '{base_url}/api/customers?pageSize=3'");
     }
     println!();
     drop(client);

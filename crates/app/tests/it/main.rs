@@ -7,6 +7,7 @@ mod bodies;
 mod checks;
 mod concurrency;
 mod cors;
+mod deployment;
 mod endpoints;
 mod faults;
 mod health;
