@@ -58,3 +58,8 @@ migration name:
 # Open the documentation of the code
 doc:
     cargo doc --workspace --no-deps --document-private-items --open
+
+# Write the API's description to docs/openapi.json
+openapi:
+    cargo run --quiet --locked -p crm-app --bin crm -- openapi >docs/openapi.json.new
+    mv docs/openapi.json.new docs/openapi.json

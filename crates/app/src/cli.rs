@@ -1,4 +1,4 @@
-//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm healthcheck`.
+//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm healthcheck`, `crm openapi`.
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -8,7 +8,7 @@ use tokio::runtime;
 
 use crate::{
     config::{DatabaseAddress, Environment, Problems},
-    healthcheck, serve,
+    healthcheck, http, serve,
 };
 
 /// The customer CRM service of the Royal Glow salon platform.
@@ -35,6 +35,8 @@ enum Command {
         #[arg(long)]
         ready: bool,
     },
+    /// Print the API's description, OpenAPI 3.1 in JSON. Needs neither settings nor a database.
+    Openapi,
 }
 
 /// Runs the command that the process's arguments name.
@@ -46,6 +48,7 @@ pub fn run() -> ExitCode {
     let outcome = match command {
         Command::Serve => serve::run(),
         Command::Healthcheck { ready } => healthcheck::run(ready),
+        Command::Openapi => print(&http::openapi()),
         Command::Migrate { check } => {
             multi_threaded(async move { if check { check_migrations().await } else { apply_migrations().await } })
         }
@@ -62,6 +65,11 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn apply_migrations() -> anyhow::Result<ExitCode> {

@@ -234,6 +234,7 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
     let request_timeout = reader.milliseconds("REQUEST_TIMEOUT_MS");
     let shutdown_timeout = reader.milliseconds("SHUTDOWN_TIMEOUT_MS");
     let limits = limits(reader);
+    let docs = reader.parse("API_DOCS", "must be true or false", |text| text.parse().ok());
     Some(HttpSettings {
         bind_address: bind_address?,
         tls,
@@ -248,6 +249,7 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
         request_timeout: request_timeout?,
         shutdown_timeout: shutdown_timeout?,
         limits: limits?,
+        docs: docs?,
     })
 }
 
@@ -363,6 +365,7 @@ mod tests {
             ("DATABASE_STATEMENT_TIMEOUT_MS", "5s"),
             ("DATABASE_LOCK_TIMEOUT_MS", "x"),
             ("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS", "18446744073709551616"),
+            ("API_DOCS", "hunter2"),
             ("LOG_FORMAT", "hunter2"),
             ("RUST_LOG", "hunter2=hunter2"),
         ]);

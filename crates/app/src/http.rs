@@ -1,5 +1,7 @@
 //! HTTP: the routes, and the server around them.
 //!
+//! Where a handler is mounted stands in its own attribute, which the API's description is made of too.
+//!
 //! A request passes through `envelope` (request id, log line, headers, errors as the contract shapes them) to its
 //! `endpoint` (the checks that come before any input is read), and only then to its handler. A handler parses,
 //! calls one use case, renders.
@@ -8,6 +10,7 @@ pub mod client_address;
 mod cors;
 pub mod cross_site;
 mod customers;
+mod docs;
 mod endpoint;
 mod envelope;
 mod error;
@@ -15,12 +18,14 @@ mod extract;
 mod field;
 pub mod health;
 mod notes;
+mod openapi;
 pub mod rate_limit;
 mod render;
 mod tags;
 pub mod tls;
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
     sync::Arc,
@@ -39,7 +44,7 @@ use crm_domain::role::Role;
 use self::{
     client_address::TrustedProxies,
     cross_site::Origins,
-    endpoint::{delete, get, open, patch, post, resource},
+    endpoint::{Endpoint, endpoint, resource},
     envelope::Surroundings,
     rate_limit::Limits,
     tls::Certificate,
@@ -75,29 +80,50 @@ pub struct HttpSettings {
     pub shutdown_timeout: Duration,
     /// How often somebody may call.
     pub limits: Limits,
+    /// Whether the API describes itself to whoever asks.
+    pub docs: bool,
 }
 
-/// Every route: path, method, least role, handler.
-fn routes(config: &mut ServiceConfig) {
+/// Every endpoint: its least role and its handler, whose attribute says where it is mounted.
+fn endpoints() -> Vec<Endpoint> {
     let front_desk = Role::Receptionist;
     let managers = Role::Manager;
+    vec![
+        endpoint!(front_desk, customers::list_customers),
+        endpoint!(front_desk, customers::find_customer),
+        endpoint!(managers, customers::override_gates),
+        endpoint!(front_desk, notes::list_notes),
+        endpoint!(front_desk, notes::write_note),
+        endpoint!(front_desk, tags::assign_tag),
+        endpoint!(front_desk, tags::unassign_tag),
+        endpoint!(front_desk, tags::list_tags),
+        endpoint!(managers, tags::create_tag),
+        endpoint!(open, health::health),
+        endpoint!(open, health::livez),
+        endpoint!(open, health::readyz),
+    ]
+}
 
-    config
-        .service(resource("/api/customers", [get(front_desk, customers::list_customers)]))
-        .service(resource(
-            "/api/customers/{id}",
-            [get(front_desk, customers::find_customer), patch(managers, customers::override_gates)],
-        ))
-        .service(resource(
-            "/api/customers/{id}/notes",
-            [get(front_desk, notes::list_notes), post(front_desk, notes::write_note)],
-        ))
-        .service(resource("/api/customers/{id}/tags", [post(front_desk, tags::assign_tag)]))
-        .service(resource("/api/customers/{id}/tags/{tagId}", [delete(front_desk, tags::unassign_tag)]))
-        .service(resource("/api/tags", [get(front_desk, tags::list_tags), post(managers, tags::create_tag)]))
-        .service(resource("/api/health", [open(health::health)]))
-        .service(resource("/livez", [open(health::livez)]))
-        .service(resource("/readyz", [open(health::readyz)]));
+/// Mounts every endpoint at its path, and, if wanted, the pages that describe them.
+fn routes(config: &mut ServiceConfig, docs: bool) {
+    let mut by_path = BTreeMap::<String, Vec<Endpoint>>::new();
+    for endpoint in endpoints() {
+        by_path.entry(endpoint.described.path.clone()).or_default().push(endpoint);
+    }
+    for (path, endpoints) in by_path {
+        config.service(resource(&path, endpoints));
+    }
+    if docs {
+        docs::mount(config);
+    }
+}
+
+/// The API's description: OpenAPI 3.1 in JSON, with a line break at its end.
+#[must_use]
+pub fn openapi() -> String {
+    let document = openapi::document(endpoints().into_iter().map(|endpoint| endpoint.described));
+    // Its keys are text and its numbers finite, so there is nothing to fail.
+    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
 }
 
 /// The application: what each worker runs, and what tests run in process.
@@ -114,12 +140,13 @@ pub fn app(
         InitError = (),
     >,
 > {
+    let docs = settings.docs;
     let around = Surroundings { services: services.clone(), settings: settings.clone(), lifecycle: lifecycle.clone() };
     App::new()
         .app_data(services)
         .app_data(settings)
         .app_data(lifecycle)
-        .configure(routes)
+        .configure(move |config| routes(config, docs))
         .default_service(web::to(endpoint::unknown_path))
         .wrap(from_fn(move |request, next| envelope::envelope(around.clone(), request, next)))
 }

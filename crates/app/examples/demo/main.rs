@@ -37,7 +37,9 @@ async fn main() -> anyhow::Result<()> {
     println!("\nOne line for each role, to be pasted (customer and staff are refused, as they should be):\n");
     for role in ROLES {
         let cookie = sign(&session(&client, role).await?, &secret);
-        println!("# {role}\ncurl {options}--cookie 'better-auth.session_token={cookie}' '{base_url}/api/customers?pageSize=3'");
+        println!(
+            "# {role}\ncurl {options}--cookie 'better-auth.session_token={cookie}' '{base_url}/api/customers?pageSize=3'"
+        );
     }
     println!();
     drop(client);

@@ -167,6 +167,11 @@ pub const SETTINGS: &[Setting] = &[
         "Where traces go by OTLP over HTTP, e.g. http://127.0.0.1:4318. Unset: nowhere. The OpenTelemetry SDK's other OTEL_… variables count too.",
     ),
     setting("OTEL_SERVICE_NAME", Some("royal-glow-crm"), "The service's name in traces."),
+    setting(
+        "API_DOCS",
+        Some("true"),
+        "Whether /api/openapi.json and the reference page /api/docs are served, true or false.",
+    ),
     setting("LOG_FORMAT", Some("json"), "json, one object a line, or pretty."),
     setting(
         "RUST_LOG",

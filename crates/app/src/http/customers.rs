@@ -10,25 +10,33 @@ use crm_domain::{
 };
 use garde::Validate;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     endpoint::{Answer, Caller, Use},
     extract::{OptionalBodyOf, PathOf, QueryOf, both},
     field::{Field, Members, optional},
-    render::{self, Day, Timestamp},
+    openapi::{CustomerPath, schemas},
+    render::{self, Day, Paginated, Success, Timestamp},
 };
 
-#[derive(Debug, Validate)]
+#[derive(Debug, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListCustomersQuery {
     #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::search)]
     q: Field<Option<SearchTerm>>,
     #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::sort)]
     sort: Field<SortKey>,
     #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::page)]
     page: Field<PageNumber>,
     #[garde(custom(optional))]
+    #[param(required = false, rename = "pageSize", schema_with = schemas::page_size)]
     page_size: Field<PageSize>,
     #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::slug)]
     tag: Field<Option<TagFilter>>,
 }
 
@@ -44,29 +52,36 @@ impl From<Members> for ListCustomersQuery {
     }
 }
 
-#[derive(Serialize)]
-struct CustomersResponse {
+#[derive(Serialize, ToSchema)]
+pub(super) struct CustomersResponse {
     customers: Vec<CustomerSummaryResponse>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CustomerSummaryResponse {
+    /// The user's id.
     id: String,
     name: String,
     email: String,
     phone: Option<String>,
     total_visits: i32,
+    /// Whole paise; 100 are 1 rupee.
     total_spent_paise: i32,
     noshow_count: i32,
+    #[schema(schema_with = schemas::timestamp_or_null)]
     first_visit_at: Option<Timestamp>,
+    #[schema(schema_with = schemas::timestamp_or_null)]
     last_visit_at: Option<Timestamp>,
+    /// `null` without a loyalty account.
     gems_balance: Option<i32>,
+    #[schema(schema_with = schemas::timestamp)]
     created_at: Timestamp,
+    /// A to Z ignoring case.
     tags: Vec<ChipResponse>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ChipResponse {
     slug: String,
     name: String,
@@ -117,7 +132,16 @@ impl From<CustomerSummary> for CustomerSummaryResponse {
     }
 }
 
-/// `GET /api/customers`
+/// The customer directory
+///
+/// Everyone whose stored role is `customer` and who has a profile: searched, sorted, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/api/customers",
+    tag = "customers",
+    params(ListCustomersQuery),
+    responses((status = 200, description = "A page of customers; `totalCount` is exact.", body = Paginated<CustomersResponse>))
+)]
 pub(super) async fn list_customers(services: Use, query: QueryOf<ListCustomersQuery>) -> Answer {
     let ListCustomersQuery { q, sort, page, page_size, tag } = query.0?;
     let query = DirectoryQuery {
@@ -134,31 +158,40 @@ pub(super) async fn list_customers(services: Use, query: QueryOf<ListCustomersQu
     Ok(render::page(query.page, total_count, CustomersResponse { customers }))
 }
 
-#[derive(Serialize)]
-struct CustomerResponse<T> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct CustomerResponse<T> {
     customer: T,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct CustomerViewResponse {
+pub(super) struct CustomerViewResponse {
+    /// The user's id.
     id: String,
     name: String,
     email: String,
+    /// As stored.
     role: Option<String>,
     image: Option<String>,
     phone: Option<String>,
     gender: Option<String>,
+    #[schema(schema_with = schemas::day_or_null)]
     date_of_birth: Option<Day>,
     total_visits: i32,
+    /// Whole paise; 100 are 1 rupee.
     total_spent_paise: i32,
     noshow_count: i32,
     late_cancellation_count: i32,
     booking_requires_approval: bool,
+    #[schema(schema_with = schemas::timestamp_or_null)]
     first_visit_at: Option<Timestamp>,
+    #[schema(schema_with = schemas::timestamp_or_null)]
     last_visit_at: Option<Timestamp>,
+    /// `null` without a loyalty account.
     gems_balance: Option<i32>,
+    #[schema(schema_with = schemas::timestamp)]
     created_at: Timestamp,
+    /// A to Z ignoring case.
     tags: Vec<ChipResponse>,
 }
 
@@ -207,7 +240,19 @@ impl From<CustomerView> for CustomerViewResponse {
     }
 }
 
-/// `GET /api/customers/{id}`
+/// One customer
+///
+/// Whoever has a profile, whatever their role.
+#[utoipa::path(
+    get,
+    path = "/api/customers/{id}",
+    tag = "customers",
+    params(CustomerPath),
+    responses(
+        (status = 200, description = "The customer.", body = Success<CustomerResponse<CustomerViewResponse>>),
+        (status = 404, description = "No user with that id has a profile.")
+    )
+)]
 pub(super) async fn find_customer(services: Use, path: PathOf) -> Answer {
     let id = path.id("id", UserId::parse)?;
     let customer = services.customers.find(&id).await?;
@@ -218,11 +263,15 @@ fn success(customer: impl Serialize) -> HttpResponse {
     render::success(StatusCode::OK, CustomerResponse { customer })
 }
 
-#[derive(Debug, Validate)]
+#[derive(Debug, Validate, ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub(super) struct OverrideGatesRequest {
     #[garde(custom(optional))]
+    #[schema(required = false, schema_with = schemas::noshow_count)]
     noshow_count: Field<NoShowCount>,
+    /// Whether each booking has to be approved.
     #[garde(custom(optional))]
+    #[schema(required = false, value_type = bool)]
     booking_requires_approval: Field<bool>,
 }
 
@@ -235,15 +284,18 @@ impl From<Members> for OverrideGatesRequest {
     }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ProfileResponse {
+pub(super) struct ProfileResponse {
+    /// The profile's id, not the user's.
     id: String,
     user_id: String,
     phone: Option<String>,
     gender: Option<String>,
+    #[schema(schema_with = schemas::day_or_null)]
     date_of_birth: Option<Day>,
     marketing_consent: bool,
+    #[schema(schema_with = schemas::timestamp_or_null)]
     marketing_consent_at: Option<Timestamp>,
     appointment_reminders_enabled: bool,
     membership_alerts_enabled: bool,
@@ -251,15 +303,21 @@ struct ProfileResponse {
     utm_campaign: Option<String>,
     utm_medium: Option<String>,
     utm_source: Option<String>,
+    #[schema(schema_with = schemas::timestamp_or_null)]
     first_visit_at: Option<Timestamp>,
+    #[schema(schema_with = schemas::timestamp_or_null)]
     last_visit_at: Option<Timestamp>,
     total_visits: i32,
+    /// Whole paise; 100 are 1 rupee.
     total_spent_paise: i32,
     noshow_count: i32,
     late_cancellation_count: i32,
     consecutive_completed_bookings: i32,
     booking_requires_approval: bool,
+    #[schema(schema_with = schemas::timestamp)]
     created_at: Timestamp,
+    /// Moves with every change.
+    #[schema(schema_with = schemas::timestamp)]
     updated_at: Timestamp,
 }
 
@@ -318,7 +376,21 @@ impl From<Profile> for ProfileResponse {
     }
 }
 
-/// `PATCH /api/customers/{id}`
+/// Override the booking gates
+///
+/// Both fields may be absent; `{}`, no body at all, and values that are there already change nothing and answer the row as
+/// it is. A change is audited.
+#[utoipa::path(
+    patch,
+    path = "/api/customers/{id}",
+    tag = "customers",
+    params(CustomerPath),
+    request_body = OverrideGatesRequest,
+    responses(
+        (status = 200, description = "The whole profile row.", body = Success<CustomerResponse<ProfileResponse>>),
+        (status = 404, description = "No user with that id has a profile.")
+    )
+)]
 pub(super) async fn override_gates(
     services: Use,
     caller: Caller,

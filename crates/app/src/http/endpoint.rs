@@ -21,69 +21,87 @@ use futures_util::{FutureExt as _, future::Ready};
 
 use tracing::{Instrument as _, info_span};
 
-use super::{HttpSettings, cors, error::ApiError, rate_limit};
+use utoipa::{
+    __dev::{SchemaReferences, Tags},
+    openapi::HttpMethod,
+};
+
+use super::{HttpSettings, cors, error::ApiError, openapi::Described, rate_limit};
 use crate::wire::Services;
 
-/// Methods and the route that answers them.
+/// A handler, where it is mounted, and how it is described: all by its own attribute `utoipa::path`.
 pub(super) struct Endpoint {
+    /// What the API's description says of it.
+    pub(super) described: Described,
     methods: &'static [Method],
     route: Route,
 }
 
-fn endpoint<F, Args>(methods: &'static [Method], least_role: Role, handler: F) -> Endpoint
-where
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    let route = route_of(methods).to(handler).wrap(from_fn(move |request, next| admit(least_role, request, next)));
-    Endpoint { methods, route }
-}
-
-macro_rules! endpoint_of {
-    ($(#[$doc:meta])* $name:ident, $methods:expr) => {
-        $(#[$doc])*
-        pub(super) fn $name<F, Args>(least_role: Role, handler: F) -> Endpoint
-        where
-            F: Handler<Args>,
-            Args: FromRequest + 'static,
-            F::Output: Responder + 'static,
-        {
-            endpoint($methods, least_role, handler)
+/// An endpoint of that handler: `endpoint!(least_role, module::handler)`, or `endpoint!(open, module::handler)` for
+/// anyone, without any check.
+macro_rules! endpoint {
+    (open, $module:ident :: $handler:ident) => {
+        ::pastey::paste! { $crate::http::endpoint::open::<$module::[<__path_ $handler>], _, _>($module::$handler) }
+    };
+    ($least_role:expr, $module:ident :: $handler:ident) => {
+        ::pastey::paste! {
+            $crate::http::endpoint::guarded::<$module::[<__path_ $handler>], _, _>($least_role, $module::$handler)
         }
     };
 }
+pub(super) use endpoint;
 
-endpoint_of!(
-    /// Answers `GET`, and `HEAD` like it without the body.
-    get,
-    &[Method::GET, Method::HEAD]
-);
-endpoint_of!(
-    /// Answers `POST`.
-    post,
-    &[Method::POST]
-);
-endpoint_of!(
-    /// Answers `PATCH`.
-    patch,
-    &[Method::PATCH]
-);
-endpoint_of!(
-    /// Answers `DELETE`.
-    delete,
-    &[Method::DELETE]
-);
-
-/// Answers `GET` and `HEAD` to anyone, without any check.
-pub(super) fn open<F, Args>(handler: F) -> Endpoint
+/// For callers of at least that role.
+pub(super) fn guarded<P, F, Args>(least_role: Role, handler: F) -> Endpoint
 where
+    P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>,
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let methods = &[Method::GET, Method::HEAD];
-    Endpoint { methods, route: route_of(methods).to(handler) }
+    let described = described::<P>(Some(least_role));
+    let methods = methods_of(&described);
+    let route = route_of(methods).to(handler).wrap(from_fn(move |request, next| admit(least_role, request, next)));
+    Endpoint { described, methods, route }
+}
+
+/// For anyone, without any check.
+pub(super) fn open<P, F, Args>(handler: F) -> Endpoint
+where
+    P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>,
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let described = described::<P>(None);
+    let methods = methods_of(&described);
+    Endpoint { described, methods, route: route_of(methods).to(handler) }
+}
+
+/// # Panics
+///
+/// When the attribute names no method, which it does not compile without.
+fn described<P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>>(least_role: Option<Role>) -> Described {
+    let mut schemas = Vec::new();
+    P::schemas(&mut schemas);
+    let method = P::methods().pop().expect("a handler's attribute names a method");
+    let mut operation = P::operation();
+    operation.tags = Some(P::tags().into_iter().map(str::to_owned).collect());
+    Described { path: P::path(), method, operation, schemas, least_role }
+}
+
+/// `HEAD` is answered like `GET` without the body.
+fn methods_of(described: &Described) -> &'static [Method] {
+    match described.method {
+        HttpMethod::Get => &[Method::GET, Method::HEAD],
+        HttpMethod::Post => &[Method::POST],
+        HttpMethod::Put => &[Method::PUT],
+        HttpMethod::Delete => &[Method::DELETE],
+        HttpMethod::Options => &[Method::OPTIONS],
+        HttpMethod::Head => &[Method::HEAD],
+        HttpMethod::Patch => &[Method::PATCH],
+        HttpMethod::Trace => &[Method::TRACE],
+    }
 }
 
 fn route_of(methods: &'static [Method]) -> Route {
@@ -91,7 +109,7 @@ fn route_of(methods: &'static [Method]) -> Route {
 }
 
 /// A path with its endpoints. `OPTIONS` is answered 204, any other method 405 with `Allow`.
-pub(super) fn resource<const N: usize>(path: &str, endpoints: [Endpoint; N]) -> Resource {
+pub(super) fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
     let methods = endpoints.iter().flat_map(|endpoint| endpoint.methods).chain(&[Method::OPTIONS]);
     let allow: Rc<str> = methods.map(Method::as_str).collect::<Vec<_>>().join(", ").into();
 
@@ -109,7 +127,7 @@ pub(super) fn resource<const N: usize>(path: &str, endpoints: [Endpoint; N]) -> 
             }
         },
     ));
-    for Endpoint { methods: _, route } in endpoints {
+    for Endpoint { described: _, methods: _, route } in endpoints {
         resource = resource.route(route);
     }
     resource.default_service(web::to(move || {

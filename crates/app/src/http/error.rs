@@ -72,7 +72,7 @@ impl ApiError {
         }
     }
 
-    fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(..) => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -88,7 +88,7 @@ impl ApiError {
         }
     }
 
-    fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Invalid(..) => "VALIDATION_ERROR",
             Self::Unauthenticated => "UNAUTHENTICATED",
@@ -102,6 +102,40 @@ impl ApiError {
             Self::Internal(_) => "INTERNAL_ERROR",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
         }
+    }
+
+    /// When it is answered: for the API's description.
+    pub(crate) fn when(&self) -> &'static str {
+        match self {
+            Self::Invalid(..) => "The query, path or body breaks a rule, or the body is not a JSON object.",
+            Self::Unauthenticated => "No valid session.",
+            Self::Forbidden => "The caller's role is too low, or another site's page made the request.",
+            Self::NotFound(_) => "There is no such thing.",
+            Self::MethodNotAllowed => "The address is known, the method is not.",
+            Self::Conflict(_) => "It exists already.",
+            Self::PayloadTooLarge => "The body has more than 64 KiB.",
+            Self::UnsupportedMediaType => "The body is not `application/json`.",
+            Self::RateLimited { .. } => "Too many requests within the window.",
+            Self::Internal(_) => "Something unexpected went wrong.",
+            Self::Unavailable(_) => "The database cannot be reached or is busy, or a deadline passed.",
+        }
+    }
+
+    /// One of each kind: for the API's description.
+    pub(crate) fn each() -> [Self; 11] {
+        [
+            Self::malformed(),
+            Self::Unauthenticated,
+            Self::Forbidden,
+            CustomerError::NotFound.into(),
+            Self::MethodNotAllowed,
+            TagError::SlugTaken.into(),
+            Self::PayloadTooLarge,
+            Self::UnsupportedMediaType,
+            Self::RateLimited { retry_after_seconds: 7 },
+            Self::Internal("an example".into()),
+            Self::Unavailable("an example".into()),
+        ]
     }
 
     fn message(&self) -> &'static str {

@@ -17,9 +17,11 @@ use actix_web::{
 use crm_domain::{health::StoreHealth, rate_limit::RateLimits};
 use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 use super::{
     HttpSettings,
+    openapi::schemas,
     render::{self, Timestamp},
 };
 use crate::{lifecycle::Lifecycle, wire::Services};
@@ -90,7 +92,7 @@ async fn check(name: &'static str, deadline: Duration, work: impl Future<Output 
     Check { name, passed, took: began.elapsed() }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum CheckStatus {
     Pass,
@@ -101,24 +103,45 @@ fn check_status(passed: bool) -> CheckStatus {
     if passed { CheckStatus::Pass } else { CheckStatus::Fail }
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct LivezResponse {
     status: CheckStatus,
 }
 
-/// `GET /livez`: the process runs.
+/// The process runs
+///
+/// Asks nothing else: a database that is away is no reason to restart.
+#[utoipa::path(
+    get,
+    path = "/livez",
+    tag = "health",
+    responses((status = 200, description = "It runs.", body = LivezResponse))
+)]
 pub(super) async fn livez() -> HttpResponse {
     respond(StatusCode::OK, &LivezResponse { status: CheckStatus::Pass })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct ReadyzResponse {
     status: CheckStatus,
+    /// `process` (it is not stopping), `database` (it answers), `schema` (it has what is needed), `migrations` (all are
+    /// applied). The last two are looked at only when the database answers.
+    #[schema(value_type = BTreeMap<String, CheckStatus>)]
     checks: BTreeMap<&'static str, CheckStatus>,
 }
 
-/// `GET /readyz`: requests can be sent here: the process is not stopping, the database answers and has what is needed.
-/// Rate limits are no reason to go elsewhere: without their store requests pass.
+/// Requests can be sent here
+///
+/// The process is not stopping, the database answers and has what is needed.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "health",
+    responses(
+        (status = 200, description = "It is ready.", body = ReadyzResponse),
+        (status = 503, description = "It is not; `checks` tells why.", body = ReadyzResponse)
+    )
+)]
 pub(super) async fn readyz(
     services: web::Data<Services>,
     settings: web::Data<HttpSettings>,
@@ -126,13 +149,14 @@ pub(super) async fn readyz(
 ) -> HttpResponse {
     let mut checks = BTreeMap::from([("process", check_status(!lifecycle.is_draining()))]);
     let found = services.health.found(settings.request_timeout).await;
+    // Rate limits are no reason to go elsewhere: without their store requests pass.
     checks.extend(found.0.iter().filter(|check| check.name != RATE_LIMITS).map(|c| (c.name, check_status(c.passed))));
     let ready = checks.values().all(|status| *status == CheckStatus::Pass);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     respond(status, &ReadyzResponse { status: check_status(ready), checks })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 enum Overall {
     Healthy,
@@ -140,23 +164,40 @@ enum Overall {
     Unhealthy,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct CheckResponse {
     status: CheckStatus,
+    /// How long the check took, in milliseconds.
     latency_ms: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct HealthResponse {
+    /// `unhealthy` when the database fails, `degraded` when another check does.
     status: Overall,
+    #[schema(schema_with = schemas::timestamp)]
     timestamp: Timestamp,
     version: &'static str,
+    /// How long the process has been running, in whole seconds.
     uptime: u64,
+    /// `database`, `schema`, `migrations`, `rateLimits`.
+    #[schema(value_type = BTreeMap<String, CheckResponse>)]
     checks: BTreeMap<&'static str, CheckResponse>,
 }
 
-/// `GET /api/health`: as the platform documents it. 503 only when the database fails; degraded when anything else does.
+/// Health, as the platform documents it
+///
+/// The database is asked once a second at most, however often this is.
+#[utoipa::path(
+    get,
+    path = "/api/health",
+    tag = "health",
+    responses(
+        (status = 200, description = "The database answers.", body = HealthResponse),
+        (status = 503, description = "It does not.", body = HealthResponse)
+    )
+)]
 pub(super) async fn health(
     services: web::Data<Services>,
     settings: web::Data<HttpSettings>,

@@ -8,19 +8,24 @@ use crm_domain::{
 };
 use garde::Validate;
 use serde::Serialize;
+use utoipa::{IntoParams, ToSchema};
 
 use super::{
     endpoint::{Answer, Caller, Use},
     extract::{BodyOf, PathOf, QueryOf, both},
     field::{Field, Members, optional, required},
-    render::{self, Timestamp},
+    openapi::{CustomerPath, schemas},
+    render::{self, Paginated, Success, Timestamp},
 };
 
-#[derive(Debug, Validate)]
+#[derive(Debug, Validate, IntoParams)]
+#[into_params(parameter_in = Query)]
 pub(super) struct ListNotesQuery {
     #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::page)]
     page: Field<PageNumber>,
     #[garde(custom(optional))]
+    #[param(required = false, rename = "pageSize", schema_with = schemas::page_size)]
     page_size: Field<PageSize>,
 }
 
@@ -30,12 +35,12 @@ impl From<Members> for ListNotesQuery {
     }
 }
 
-#[derive(Serialize)]
-struct NotesResponse {
+#[derive(Serialize, ToSchema)]
+pub(super) struct NotesResponse {
     notes: Vec<ListedNoteResponse>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct ListedNoteResponse {
     #[serde(flatten)]
@@ -43,12 +48,12 @@ struct ListedNoteResponse {
     author_name: String,
 }
 
-#[derive(Serialize)]
-struct WrittenNoteResponse {
+#[derive(Serialize, ToSchema)]
+pub(super) struct WrittenNoteResponse {
     note: NoteResponse,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct NoteResponse {
     id: String,
@@ -56,6 +61,7 @@ struct NoteResponse {
     author_id: String,
     booking_id: Option<String>,
     content: String,
+    #[schema(schema_with = schemas::timestamp)]
     created_at: Timestamp,
 }
 
@@ -80,7 +86,19 @@ impl From<ListedNote> for ListedNoteResponse {
     }
 }
 
-/// `GET /api/customers/{id}/notes`
+/// A customer's notes
+///
+/// Newest first.
+#[utoipa::path(
+    get,
+    path = "/api/customers/{id}/notes",
+    tag = "notes",
+    params(CustomerPath, ListNotesQuery),
+    responses(
+        (status = 200, description = "A page of notes; `totalCount` is exact.", body = Paginated<NotesResponse>),
+        (status = 404, description = "No user with that id has a profile.")
+    )
+)]
 pub(super) async fn list_notes(services: Use, path: PathOf, query: QueryOf<ListNotesQuery>) -> Answer {
     let (customer, ListNotesQuery { page, page_size }) = both(path.id("id", UserId::parse), query.0)?;
     let request =
@@ -90,11 +108,15 @@ pub(super) async fn list_notes(services: Use, path: PathOf, query: QueryOf<ListN
     Ok(render::page(request, total_count, NotesResponse { notes }))
 }
 
-#[derive(Debug, Validate)]
+#[derive(Debug, Validate, ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub(super) struct WriteNoteRequest {
     #[garde(custom(required))]
+    #[schema(schema_with = schemas::note_content)]
     content: Field<NoteContent>,
+    /// A booking of this customer.
     #[garde(custom(optional))]
+    #[schema(required = false, schema_with = schemas::id)]
     booking_id: Field<BookingId>,
 }
 
@@ -104,7 +126,20 @@ impl From<Members> for WriteNoteRequest {
     }
 }
 
-/// `POST /api/customers/{id}/notes`
+/// Write a note
+///
+/// The author is the caller. Notes are only ever added. Audited, without the text.
+#[utoipa::path(
+    post,
+    path = "/api/customers/{id}/notes",
+    tag = "notes",
+    params(CustomerPath),
+    request_body = WriteNoteRequest,
+    responses(
+        (status = 201, description = "The note.", body = Success<WrittenNoteResponse>),
+        (status = 404, description = "No user with that id has a profile.")
+    )
+)]
 pub(super) async fn write_note(services: Use, caller: Caller, path: PathOf, body: BodyOf<WriteNoteRequest>) -> Answer {
     let (customer, WriteNoteRequest { content, booking_id }) = both(path.id("id", UserId::parse), body.0)?;
     let note = services.notes.write(&caller.0, customer, content.required()?, booking_id.optional()).await?;

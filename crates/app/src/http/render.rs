@@ -5,35 +5,53 @@
 use actix_web::{HttpResponse, http::StatusCode, http::header::ContentType, web::Bytes};
 use crm_domain::page::PageRequest;
 use serde::{Serialize, Serializer, ser::Error as _};
+use utoipa::ToSchema;
+
+use super::openapi::schemas;
 use time::{Date, OffsetDateTime, UtcOffset, macros::format_description};
 
 /// Where a page stands in its list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MetaResponse)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Meta {
+    /// As requested.
+    #[schema(minimum = 1)]
     page: u64,
+    /// At least 1.
+    #[schema(minimum = 1)]
     total_pages: u64,
+    /// Exact for the filter.
     total_count: u64,
 }
 
-#[derive(Serialize)]
+/// The success envelope.
+#[derive(Serialize, ToSchema)]
 #[expect(clippy::struct_field_names, reason = "the contract's name")]
-struct Success<T> {
+pub(super) struct Success<T> {
+    #[schema(schema_with = schemas::always_true)]
     success: bool,
     data: T,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    meta: Option<Meta>,
+}
+
+/// The success envelope of a page of a list.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Paginated<T> {
+    #[schema(schema_with = schemas::always_true)]
+    success: bool,
+    data: T,
+    meta: Meta,
 }
 
 /// `{"success":true,"data":…}` with that status.
 pub(super) fn success(status: StatusCode, data: impl Serialize) -> HttpResponse {
-    respond(status, &Success { success: true, data, meta: None })
+    respond(status, &Success { success: true, data })
 }
 
 /// `{"success":true,"data":…,"meta":…}`.
 pub(super) fn page(request: PageRequest, total_count: u64, data: impl Serialize) -> HttpResponse {
     let meta = Meta { page: request.number(), total_pages: request.total_pages(total_count), total_count };
-    respond(StatusCode::OK, &Success { success: true, data, meta: Some(meta) })
+    respond(StatusCode::OK, &Paginated { success: true, data, meta })
 }
 
 fn respond(status: StatusCode, body: &impl Serialize) -> HttpResponse {

@@ -7,25 +7,27 @@ use crm_domain::{
 };
 use garde::Validate;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{
     endpoint::{Answer, Caller, Use},
     extract::{BodyOf, PathOf, both},
     field::{Field, Members, optional, required},
-    render::{self, Timestamp},
+    openapi::{CustomerPath, TagPath, schemas},
+    render::{self, Success, Timestamp},
 };
 
-#[derive(Serialize)]
-struct TagsResponse {
+#[derive(Serialize, ToSchema)]
+pub(super) struct TagsResponse {
     tags: Vec<TagResponse>,
 }
 
-#[derive(Serialize)]
-struct CreatedTagResponse {
+#[derive(Serialize, ToSchema)]
+pub(super) struct CreatedTagResponse {
     tag: TagResponse,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct TagResponse {
     id: String,
@@ -33,6 +35,7 @@ struct TagResponse {
     slug: String,
     color: Option<String>,
     description: Option<String>,
+    #[schema(schema_with = schemas::timestamp)]
     created_at: Timestamp,
 }
 
@@ -43,17 +46,27 @@ impl From<Tag> for TagResponse {
     }
 }
 
-/// `GET /api/tags`
+/// All tags
+///
+/// A to Z ignoring case.
+#[utoipa::path(
+    get,
+    path = "/api/tags",
+    tag = "tags",
+    responses((status = 200, description = "Every tag.", body = Success<TagsResponse>))
+)]
 pub(super) async fn list_tags(services: Use) -> Answer {
     let tags = services.tags.list().await?.into_iter().map(TagResponse::from).collect();
     Ok(render::success(StatusCode::OK, TagsResponse { tags }))
 }
 
-#[derive(Debug, Validate)]
+#[derive(Debug, Validate, ToSchema)]
 pub(super) struct CreateTagRequest {
     #[garde(custom(required))]
+    #[schema(schema_with = schemas::tag_name)]
     name: Field<TagName>,
     #[garde(custom(optional))]
+    #[schema(required = false, schema_with = schemas::color)]
     color: Field<TagColor>,
 }
 
@@ -63,16 +76,31 @@ impl From<Members> for CreateTagRequest {
     }
 }
 
-/// `POST /api/tags`
+/// Make a tag
+///
+/// Audited.
+#[utoipa::path(
+    post,
+    path = "/api/tags",
+    tag = "tags",
+    request_body = CreateTagRequest,
+    responses(
+        (status = 201, description = "The tag.", body = Success<CreatedTagResponse>),
+        (status = 409, description = "A tag with that slug exists.")
+    )
+)]
 pub(super) async fn create_tag(services: Use, caller: Caller, body: BodyOf<CreateTagRequest>) -> Answer {
     let CreateTagRequest { name, color } = body.0?;
     let tag = services.tags.create(&caller.0, &name.required()?, color.optional().as_ref()).await?;
     Ok(render::success(StatusCode::CREATED, CreatedTagResponse { tag: tag.into() }))
 }
 
-#[derive(Debug, Validate)]
+#[derive(Debug, Validate, ToSchema)]
+#[schema(rename_all = "camelCase")]
 pub(super) struct AssignTagRequest {
+    /// The tag's id.
     #[garde(custom(required))]
+    #[schema(schema_with = schemas::id)]
     tag_id: Field<TagId>,
 }
 
@@ -82,19 +110,45 @@ impl From<Members> for AssignTagRequest {
     }
 }
 
-#[derive(Serialize)]
-struct OkResponse {
+#[derive(Serialize, ToSchema)]
+pub(super) struct OkResponse {
+    #[schema(schema_with = schemas::always_true)]
     ok: bool,
 }
 
-/// `POST /api/customers/{id}/tags`
+/// Put a tag on a customer
+///
+/// Idempotent: a second assignment changes nothing, who assigned it first included, and answers the same. Audited.
+#[utoipa::path(
+    post,
+    path = "/api/customers/{id}/tags",
+    tag = "tags",
+    params(CustomerPath),
+    request_body = AssignTagRequest,
+    responses(
+        (status = 201, description = "The customer has the tag.", body = Success<OkResponse>),
+        (status = 404, description = "No such customer, or no such tag.")
+    )
+)]
 pub(super) async fn assign_tag(services: Use, caller: Caller, path: PathOf, body: BodyOf<AssignTagRequest>) -> Answer {
     let (customer, AssignTagRequest { tag_id }) = both(path.id("id", UserId::parse), body.0)?;
     services.tags.assign(&caller.0, customer, tag_id.required()?).await?;
     Ok(render::success(StatusCode::CREATED, OkResponse { ok: true }))
 }
 
-/// `DELETE /api/customers/{id}/tags/{tagId}`
+/// Take a tag off a customer
+///
+/// Idempotent: answers the same when there was nothing to remove, unknown customer and unknown tag included. Audited.
+#[utoipa::path(
+    delete,
+    path = "/api/customers/{id}/tags/{tagId}",
+    tag = "tags",
+    params(
+        CustomerPath,
+        TagPath
+    ),
+    responses((status = 200, description = "The customer does not have the tag.", body = Success<OkResponse>))
+)]
 pub(super) async fn unassign_tag(services: Use, caller: Caller, path: PathOf) -> Answer {
     let (customer, tag) = both(path.id("id", UserId::parse), path.id("tagId", TagId::parse))?;
     services.tags.unassign(&caller.0, &customer, &tag).await?;

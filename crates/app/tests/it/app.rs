@@ -73,6 +73,7 @@ pub(crate) fn settings() -> HttpSettings {
         request_timeout: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(1),
         limits: Limits { user: None, address: None },
+        docs: true,
     }
 }
 

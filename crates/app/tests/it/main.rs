@@ -13,6 +13,7 @@ mod faults;
 mod health;
 mod house;
 mod limits;
+mod openapi;
 mod process;
 mod queries;
 mod random_input;

@@ -1,0 +1,74 @@
+//! The API described to people and programs: `/api/openapi.json`, and Swagger UI at `/api/docs`, its files served by this
+//! process. Everything here is public text.
+
+use std::sync::{Arc, LazyLock};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{CONTENT_SECURITY_POLICY, ContentType},
+    web::{self, ServiceConfig},
+};
+use utoipa_swagger_ui::Config;
+
+use super::{endpoint::Answer, error::ApiError};
+
+/// Nothing from anywhere else, and no script or style but files: neither in the page nor in a string.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Royal Glow CRM: API reference</title>
+<link rel="stylesheet" href="/api/docs/swagger-ui.css">
+<link rel="icon" type="image/png" href="/api/docs/favicon-32x32.png">
+</head>
+<body>
+<main id="reference"></main>
+<script src="/api/docs/swagger-ui-bundle.js"></script>
+<script src="/api/docs/reference.js"></script>
+</body>
+</html>
+"#;
+
+const SCRIPT: &str = r##"SwaggerUIBundle({
+  url: "/api/openapi.json",
+  dom_id: "#reference",
+  deepLinking: true,
+  displayRequestDuration: true,
+  docExpansion: "list",
+  validatorUrl: null,
+});
+"##;
+
+static DOCUMENT: LazyLock<String> = LazyLock::new(super::openapi);
+
+/// Mounts the description and its page.
+pub(super) fn mount(config: &mut ServiceConfig) {
+    config
+        .route("/api/openapi.json", web::get().to(document))
+        .route("/api/docs", web::get().to(page))
+        .route("/api/docs/{file}", web::get().to(file));
+}
+
+async fn document() -> HttpResponse {
+    HttpResponse::Ok().insert_header(ContentType::json()).body(DOCUMENT.as_str())
+}
+
+async fn page() -> HttpResponse {
+    HttpResponse::Ok().insert_header(ContentType::html()).insert_header((CONTENT_SECURITY_POLICY, POLICY)).body(PAGE)
+}
+
+/// A file of Swagger UI's.
+async fn file(request: HttpRequest) -> Answer {
+    let name = request.match_info().query("file");
+    if name == "reference.js" {
+        return Ok(HttpResponse::Ok().content_type("text/javascript").body(SCRIPT));
+    }
+    let found = utoipa_swagger_ui::serve(name, Arc::new(Config::default()));
+    // Its own page loads a script that knows another address.
+    let found = found.ok().flatten().filter(|_| !name.ends_with(".html")).ok_or_else(ApiError::unknown_path)?;
+    Ok(HttpResponse::Ok().content_type(found.content_type).body(found.bytes.into_owned()))
+}

@@ -1,0 +1,154 @@
+//! JSON schemas of the values in requests and answers. Their bounds are the domain's: a limit is written once.
+//!
+//! A schema counts characters as JSON Schema does (Unicode scalar values), and `\s` in a pattern is ECMAScript's white
+//! space: both as the contract counts and trims.
+
+use crm_domain::{
+    directory::{MAX_SEARCH, SortKey},
+    note::MAX_CONTENT,
+    page::{DEFAULT_SIZE, MAX_NUMBER, MAX_SIZE},
+    tag::MAX_NAME,
+};
+use utoipa::openapi::{
+    Object, ObjectBuilder,
+    schema::{SchemaFormat, SchemaType, Type},
+};
+
+/// Text without the one character that PostgreSQL cannot keep.
+const NO_NUL: &str = r"^[^\u0000]*$";
+
+fn text() -> ObjectBuilder {
+    ObjectBuilder::new().schema_type(Type::String)
+}
+
+/// Text of 1 to `max` characters once trimmed.
+fn trimmed(max: usize) -> ObjectBuilder {
+    let between = max - 2;
+    text().pattern(Some(format!(r"^\s*[^\s\u0000](?:[^\u0000]{{0,{between}}}[^\s\u0000])?\s*$")))
+}
+
+fn integer(min: i64, max: u64) -> ObjectBuilder {
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(min)).maximum(Some(max))
+}
+
+fn opaque() -> ObjectBuilder {
+    text().min_length(Some(1)).pattern(Some(r"^[^\u0000]+$"))
+}
+
+/// An id: opaque text.
+pub(crate) fn id() -> Object {
+    opaque().build()
+}
+
+/// A customer's id, in a path.
+pub(crate) fn customer_id() -> Object {
+    opaque().description(Some("The customer's id: the user's. Opaque text, to be percent-encoded.")).build()
+}
+
+/// A tag's id, in a path.
+pub(crate) fn tag_id() -> Object {
+    opaque().description(Some("The tag's id. Opaque text, to be percent-encoded.")).build()
+}
+
+/// `q`: what to search for.
+pub(crate) fn search() -> Object {
+    let longest = MAX_SEARCH;
+    // Trimmed, so white space around it does not count.
+    text()
+        .pattern(Some(format!(r"^\s*[^\u0000]{{0,{longest}}}\s*$")))
+        .description(Some(
+            "A substring of name, phone or e-mail, ignoring case; trimmed, at most 120 characters. Empty: no filter.",
+        ))
+        .build()
+}
+
+/// `tag`: a slug.
+pub(crate) fn slug() -> Object {
+    text()
+        .pattern(Some(NO_NUL))
+        .description(Some("The slug of a tag that they have; an unknown one matches nobody. Empty: no filter."))
+        .build()
+}
+
+/// `sort`.
+pub(crate) fn sort() -> Object {
+    let names = SortKey::ALL.map(SortKey::as_str);
+    text().enum_values(Some(names)).default(Some(SortKey::default().as_str().into())).description(Some("`ltv`: spend, highest first. `visits`: most first. `last_visit`: latest first, the never-visited last. `name`: A to Z ignoring case. `gems`: most first, those without an account last. `noshows`: most first. Ties by id.")).build()
+}
+
+/// `page`.
+pub(crate) fn page() -> Object {
+    integer(1, MAX_NUMBER)
+        .default(Some(1.into()))
+        .description(Some("From 1; a page past the end is empty, with the true total."))
+        .build()
+}
+
+/// `pageSize`.
+pub(crate) fn page_size() -> Object {
+    integer(1, MAX_SIZE).default(Some(DEFAULT_SIZE.into())).description(Some("Items a page.")).build()
+}
+
+/// A tag's name.
+pub(crate) fn tag_name() -> Object {
+    trimmed(MAX_NAME)
+        .examples(["Front Row"])
+        .description(Some(
+            "Trimmed; 1 to 40 characters then. Its slug is the name in lower case, hyphens for white space.",
+        ))
+        .build()
+}
+
+/// A tag's colour.
+pub(crate) fn color() -> Object {
+    text().pattern(Some("^#[0-9a-fA-F]{6}$")).examples(["#1A2b3C"]).description(Some("Kept as given.")).build()
+}
+
+/// A note's text.
+pub(crate) fn note_content() -> Object {
+    trimmed(MAX_CONTENT)
+        .examples(["Patch test first."])
+        .description(Some("Trimmed; 1 to 1000 characters then."))
+        .build()
+}
+
+/// The count of no-shows: PostgreSQL's `integer`.
+pub(crate) fn noshow_count() -> Object {
+    integer(0, i32::MAX.unsigned_abs().into()).description(Some("The count to go on from.")).build()
+}
+
+/// A moment.
+fn moment() -> ObjectBuilder {
+    text()
+        .format(Some(SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
+        .pattern(Some(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"))
+}
+
+/// A moment: UTC with milliseconds.
+pub(crate) fn timestamp() -> Object {
+    moment().build()
+}
+
+/// A moment or `null`.
+pub(crate) fn timestamp_or_null() -> Object {
+    moment().schema_type(SchemaType::from_iter([Type::String, Type::Null])).build()
+}
+
+/// A date or `null`.
+pub(crate) fn day_or_null() -> Object {
+    text()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+        .format(Some(SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Date)))
+        .build()
+}
+
+/// `true`, and nothing else.
+pub(crate) fn always_true() -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([true])).build()
+}
+
+/// `false`, and nothing else.
+pub(crate) fn always_false() -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).enum_values(Some([false])).build()
+}

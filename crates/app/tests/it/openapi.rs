@@ -1,0 +1,223 @@
+//! The API's description: it is the committed one, its examples are real answers, and it says the truth about who may
+//! call. Everything here walks the document, not a list.
+
+use std::{collections::BTreeMap, fs};
+
+use serde_json::{Value, json};
+
+use crate::{
+    app::{ROLES, TestApp, taken},
+    service::{root, run},
+};
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+/// One operation of the document.
+#[derive(Debug, Clone)]
+struct Operation {
+    method: String,
+    path: String,
+    id: String,
+    said: Value,
+}
+
+impl Operation {
+    fn least_role(&self) -> Option<&str> {
+        self.said["x-minimum-role"].as_str()
+    }
+
+    /// Its address, for a customer and a tag that are there.
+    fn target(&self) -> String {
+        self.path.replace("{id}", "usr_1").replace("{tagId}", "tag_vip")
+    }
+
+    /// The example of its answer with that status.
+    fn example(&self, status: &str) -> &Value {
+        &self.said["responses"][status]["content"]["application/json"]["example"]
+    }
+}
+
+async fn document(app: &TestApp) -> Value {
+    let answer = taken(app.request("GET", "/api/openapi.json", None)).await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
+    answer.json()
+}
+
+fn operations(document: &Value) -> Vec<Operation> {
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in METHODS {
+            if let Some(said) = item.get(method) {
+                let id = said["operationId"].as_str().unwrap().to_owned();
+                found.push(Operation { method: method.to_uppercase(), path: path.clone(), id, said: said.clone() });
+            }
+        }
+    }
+    assert!(found.len() >= 12, "{}", found.len());
+    found
+}
+
+#[tokio::test]
+async fn the_committed_document_is_the_one_that_is_served() {
+    let (output, printed) = run(&["openapi"], &[]).await;
+    assert!(output.status.success());
+    let committed = fs::read_to_string(root().join("docs/openapi.json")).unwrap();
+    assert!(committed == printed, "docs/openapi.json is outdated: `just openapi` writes it anew");
+}
+
+#[actix_web::test]
+async fn every_operation_refuses_whoever_may_not_call_it() {
+    let app = TestApp::with_customers().await;
+    let document = document(&app).await;
+    assert_eq!(serde_json::to_string_pretty(&document).unwrap() + "\n", crm_app::http::openapi());
+    let before = app.rows().await;
+    for operation in operations(&document) {
+        let Operation { method, path, said, .. } = &operation;
+        let Some(least) = operation.least_role() else {
+            // Open to anyone: health, and only health.
+            assert_eq!(said["tags"], json!(["health"]), "{path}");
+            assert_eq!(said["security"], json!([]), "{path}");
+            continue;
+        };
+        assert_eq!(said["security"], json!([{"session": []}]), "{path}");
+        assert!(said["description"].as_str().unwrap().contains(&format!("Least role: `{least}`.")), "{path}");
+        let nobody = taken(app.request(method, &operation.target(), None)).await;
+        assert_eq!((nobody.status, nobody.error().as_str()), (401, "UNAUTHENTICATED"), "{method} {path}");
+        let under = ROLES.iter().take_while(|role| **role != least);
+        for role in under {
+            let answer = taken(app.request(method, &operation.target(), Some(role))).await;
+            assert_eq!((answer.status, answer.error().as_str()), (403, "FORBIDDEN"), "{method} {path} {role}");
+        }
+    }
+    assert_eq!(app.rows().await, before);
+}
+
+#[actix_web::test]
+async fn every_operation_tells_its_errors() {
+    let app = TestApp::start().await;
+    for operation in operations(&document(&app).await) {
+        let responses = operation.said["responses"].as_object().unwrap();
+        if operation.least_role().is_none() {
+            continue;
+        }
+        let mut expected = vec!["401", "403", "429", "500", "503"];
+        if operation.said.get("requestBody").is_some() {
+            expected.extend(["400", "413", "415"]);
+        }
+        if operation.said["parameters"].as_array().is_some_and(|parameters| !parameters.is_empty()) {
+            expected.push("400");
+        }
+        for status in expected {
+            assert!(responses.contains_key(status), "{} lacks {status}", operation.id);
+        }
+        for parameter in operation.said["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["description"].as_str().is_some_and(|text| !text.is_empty()), "{}", operation.id);
+            assert_eq!(parameter["required"], parameter["in"] == "path", "{}: {parameter}", operation.id);
+        }
+    }
+}
+
+/// What differs from one moment to the next.
+fn settled(mut value: Value) -> Value {
+    if value.get("uptime").is_some() {
+        value["uptime"] = json!(86_400);
+        for check in value["checks"].as_object_mut().unwrap().values_mut() {
+            check["latencyMs"] = json!(1);
+        }
+    }
+    if value["error"].get("requestId").is_some() {
+        value["error"]["requestId"] = Value::Null;
+    }
+    value
+}
+
+#[actix_web::test]
+async fn the_examples_are_what_the_service_answers() {
+    let app = TestApp::with_customers().await;
+    let document = document(&app).await;
+    let operations: BTreeMap<_, _> =
+        operations(&document).into_iter().map(|operation| (operation.id.clone(), operation)).collect();
+    // In this order: each leaves behind what the next ones show.
+    let requests = [
+        ("list_customers", "", json!(null), "?pageSize=101", json!(null)),
+        ("find_customer", "", json!(null), "", json!(null)),
+        ("list_tags", "", json!(null), "", json!(null)),
+        ("write_note", "", json!({"content": "Patch test first.", "bookingId": "bkg_1"}), "", json!({})),
+        ("list_notes", "", json!(null), "?page=0", json!(null)),
+        ("assign_tag", "", json!({"tagId": "tag_new"}), "", json!({})),
+        ("unassign_tag", "", json!(null), "", json!(null)),
+        ("create_tag", "", json!({"name": "Front Row", "color": "#1A2b3C"}), "", json!({"name": "x", "color": "red"})),
+        ("override_gates", "", json!({"noshowCount": 0}), "", json!({"noshowCount": "none"})),
+        ("health", "", json!(null), "", json!(null)),
+        ("livez", "", json!(null), "", json!(null)),
+        ("readyz", "", json!(null), "", json!(null)),
+    ];
+    assert_eq!(requests.len(), operations.len(), "an operation without an example");
+    for (id, query, body, wrong_query, wrong_body) in requests {
+        let operation = &operations[id];
+        let ask = async |query: &str, body: &Value| {
+            let request = app.request(&operation.method, &format!("{}{query}", operation.target()), Some("manager"));
+            // Its own id, so that the ids in the answers do not depend on how often was asked.
+            let request = request.header("x-request-id", "example");
+            taken(if body.is_null() { request } else { request.json(body) }).await
+        };
+        let answer = ask(query, &body).await;
+        let shown = operation.example(&answer.status.to_string());
+        let (answered, shown) = (settled(answer.json()), settled(shown.clone()));
+        assert!(
+            answered == shown,
+            "crates/app/src/http/openapi/examples/{id}.json should hold\n{}",
+            serde_json::to_string_pretty(&answered).unwrap()
+        );
+        if operation.said["responses"].get("400").is_none() {
+            continue;
+        }
+        let refused = if wrong_query.is_empty() && wrong_body.is_null() {
+            // Nothing to get wrong but the path.
+            let target = operation.path.replace("{id}", "%zz").replace("{tagId}", "tag_vip");
+            let raw = format!(
+                "{} {target} HTTP/1.1\r\nHost: crm\r\nConnection: close\r\nX-Request-Id: example\r\nCookie: {}\r\n\r\n",
+                operation.method,
+                TestApp::cookie("manager")
+            );
+            crate::app::parsed(&app.send_raw(raw.as_bytes()).await)
+        } else {
+            ask(wrong_query, &wrong_body).await
+        };
+        assert_eq!(settled(refused.json()), settled(operation.example("400").clone()), "{id}");
+    }
+    // The shared answers: each names the code that belongs to its status.
+    for (name, response) in document["components"]["responses"].as_object().unwrap() {
+        let example = &response["content"]["application/json"]["example"]["error"];
+        let code = example["code"].as_str().unwrap().replace('_', "").to_lowercase();
+        assert_eq!(name.to_lowercase().trim_end_matches("error"), code.trim_end_matches("error"), "{name}");
+        assert!(example["message"].as_str().is_some_and(|message| !message.is_empty()));
+    }
+}
+
+#[actix_web::test]
+async fn the_description_can_be_switched_off() {
+    let app = TestApp::start_with(crm_app::http::HttpSettings { docs: false, ..crate::app::settings() }).await;
+    for target in ["/api/openapi.json", "/api/docs", "/api/docs/swagger-ui.css"] {
+        assert_eq!(taken(app.request("GET", target, None)).await.error(), "NOT_FOUND", "{target}");
+    }
+}
+
+#[actix_web::test]
+async fn the_page_brings_its_files_and_allows_no_others() {
+    let app = TestApp::start().await;
+    let page = taken(app.request("GET", "/api/docs", None)).await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    let mut files = 0;
+    for part in page.text.split(['"']).filter(|part| part.starts_with("/api/docs/")) {
+        let file = taken(app.request("GET", part, None)).await;
+        assert_eq!(file.status, 200, "{part}");
+        files += 1;
+    }
+    assert!(files >= 4);
+    for target in ["/api/docs/", "/api/docs/index.html", "/api/docs/nothing.js", "/api/docs/../../Cargo.toml"] {
+        assert_eq!(taken(app.request("GET", target, None)).await.error(), "NOT_FOUND", "{target}");
+    }
+}
