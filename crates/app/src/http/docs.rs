@@ -33,6 +33,9 @@ const PAGE: &str = r#"<!doctype html>
 </html>
 "#;
 
+/// The files of Swagger UI's that the page needs.
+const FILES: [&str; 3] = ["swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png"];
+
 const SCRIPT: &str = r##"SwaggerUIBundle({
   url: "/api/openapi.json",
   dom_id: "#reference",
@@ -67,8 +70,10 @@ async fn file(request: HttpRequest) -> Answer {
     if name == "reference.js" {
         return Ok(HttpResponse::Ok().content_type("text/javascript").body(SCRIPT));
     }
+    if !FILES.contains(&name) {
+        return Err(ApiError::unknown_path());
+    }
     let found = utoipa_swagger_ui::serve(name, Arc::new(Config::default()));
-    // Its own page loads a script that knows another address.
-    let found = found.ok().flatten().filter(|_| !name.ends_with(".html")).ok_or_else(ApiError::unknown_path)?;
+    let found = found.ok().flatten().ok_or_else(ApiError::unknown_path)?;
     Ok(HttpResponse::Ok().content_type(found.content_type).body(found.bytes.into_owned()))
 }

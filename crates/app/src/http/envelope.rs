@@ -45,7 +45,7 @@ pub(super) struct Surroundings {
     pub(super) lifecycle: web::Data<Lifecycle>,
 }
 
-/// Passes a request on and finishes its answer. Everything below answers `Ok`: [`super::endpoint`] turns panics,
+/// Passes a request on and finishes its answer. Everything below answers `Ok`: [`mod@super::endpoint`] turns panics,
 /// deadlines and refusals into answers, and so does actix itself.
 pub(super) async fn envelope(
     around: Surroundings,

@@ -27,7 +27,6 @@ pub(super) struct Meta {
 
 /// The success envelope.
 #[derive(Serialize, ToSchema)]
-#[expect(clippy::struct_field_names, reason = "the contract's name")]
 pub(super) struct Success<T> {
     #[schema(schema_with = schemas::always_true)]
     success: bool,

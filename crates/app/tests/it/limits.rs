@@ -7,13 +7,13 @@ use time::Duration;
 
 use crate::app::{Answer, TestApp, settings, taken};
 
-fn budget(requests: u32) -> Option<Budget> {
-    Some(Budget { requests, window: Duration::seconds(10) })
+fn budget(requests: u32) -> Budget {
+    Budget { requests, window: Duration::seconds(10) }
 }
 
 async fn limited(user: u32, address: u32) -> TestApp {
     let trusted_proxies = TrustedProxies::parse("127.0.0.1/32").unwrap();
-    let limits = Limits { user: budget(user), address: budget(address) };
+    let limits = Limits { user: Some(budget(user)), address: Some(budget(address)) };
     TestApp::start_with(crm_app::http::HttpSettings { trusted_proxies, limits, ..settings() }).await
 }
 

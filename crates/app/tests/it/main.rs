@@ -5,6 +5,7 @@
 mod app;
 mod bodies;
 mod checks;
+mod client;
 mod concurrency;
 mod cors;
 mod deployment;

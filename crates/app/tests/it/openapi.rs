@@ -166,7 +166,7 @@ async fn the_examples_are_what_the_service_answers() {
         let (answered, shown) = (settled(answer.json()), settled(shown.clone()));
         assert!(
             answered == shown,
-            "crates/app/src/http/openapi/examples/{id}.json should hold\n{}",
+            "the example of {id}, in crates/app/src/http/openapi/examples, should be\n{}",
             serde_json::to_string_pretty(&answered).unwrap()
         );
         if operation.said["responses"].get("400").is_none() {

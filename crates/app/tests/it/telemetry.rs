@@ -62,7 +62,11 @@ async fn receive(received: web::Data<Mutex<Vec<Vec<u8>>>>, body: web::Bytes) -> 
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from(b"0123456789abcdef"[usize::from(digit)]))
+        .collect()
 }
 
 fn attribute(span: &Span, name: &str) -> Option<String> {

@@ -12,8 +12,7 @@ pub(super) fn answer(operation: &str) -> Option<Value> {
         "override_gates" => include_str!("examples/override_gates.json"),
         "list_notes" => include_str!("examples/list_notes.json"),
         "write_note" => include_str!("examples/write_note.json"),
-        "assign_tag" => include_str!("examples/assign_tag.json"),
-        "unassign_tag" => include_str!("examples/unassign_tag.json"),
+        "assign_tag" | "unassign_tag" => include_str!("examples/ok.json"),
         "list_tags" => include_str!("examples/list_tags.json"),
         "create_tag" => include_str!("examples/create_tag.json"),
         "health" => include_str!("examples/health.json"),
@@ -32,7 +31,7 @@ pub(super) fn refusal(operation: &str) -> Option<ApiError> {
         "list_notes" => (Input::Query, "page", "must be at least 1"),
         "write_note" => (Input::Data, "content", "is required"),
         "assign_tag" => (Input::Data, "tagId", "is required"),
-        "create_tag" => (Input::Data, "color", "must be a colour such as #FFD700"),
+        "create_tag" => (Input::Data, "color", "must be a colour such as #1A2b3C: a hash and six hexadecimal digits"),
         "find_customer" | "unassign_tag" => (Input::Data, "id", "must be percent-encoded UTF-8 text"),
         _ => return None,
     };
