@@ -7,6 +7,7 @@
 //! calls one use case, renders.
 
 pub mod client_address;
+mod connection;
 mod cors;
 pub mod cross_site;
 mod customers;
@@ -28,7 +29,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -43,6 +44,7 @@ use crm_domain::role::Role;
 
 use self::{
     client_address::TrustedProxies,
+    connection::Connections,
     cross_site::Origins,
     endpoint::{Endpoint, endpoint, resource},
     envelope::Surroundings,
@@ -165,8 +167,11 @@ pub fn server(services: Services, settings: &HttpSettings, lifecycle: Arc<Lifecy
     let address = listener.local_addr()?;
     let services = web::Data::new(services);
     let data = web::Data::new(settings.clone());
+    let connections = Connections::default();
+    actix_web::rt::spawn(close_idle(connections.clone(), settings.clone(), Arc::downgrade(&lifecycle)));
     let lifecycle = web::Data::from(lifecycle);
     let server = HttpServer::new(move || app(services.clone(), data.clone(), lifecycle.clone()))
+        .on_connect(move |connection, beside| connections.watch(connection, beside))
         .workers(settings.workers)
         // actix counts for each worker.
         .max_connections(settings.max_connections.div_ceil(settings.workers))
@@ -181,4 +186,16 @@ pub fn server(services: Services, settings: &HttpSettings, lifecycle: Arc<Lifecy
     }
     .run();
     Ok(Listening { address, running })
+}
+
+/// Closes idle connections as long as there is a server.
+async fn close_idle(connections: Connections, settings: HttpSettings, lifecycle: Weak<Lifecycle>) {
+    // A header may begin when a connection has idled for its whole time.
+    let limit = settings.keep_alive + settings.header_timeout;
+    let mut look = tokio::time::interval(connection::LOOK_INTERVAL);
+    loop {
+        look.tick().await;
+        let Some(lifecycle) = lifecycle.upgrade() else { return };
+        connections.close_idle(limit, &lifecycle);
+    }
 }

@@ -73,6 +73,8 @@ impl SessionSettings {
             ("idle_in_transaction_session_timeout", idle_in_transaction_timeout.as_millis().to_string()),
             ("plan_cache_mode", "force_generic_plan".to_owned()),
             ("jit", "off".to_owned()),
+            // Moments compare with `timestamp` columns that hold UTC (docs/SESSIONS.md), whatever a pooler's connection is at.
+            ("TimeZone", "'UTC'".to_owned()),
             ("client_connection_check_interval", "1000".to_owned()),
         ]
         .map(|(name, value)| format!("{set} {name} = {value}"))

@@ -1,6 +1,6 @@
 //! The outermost layer: request id, log line, span and metrics, headers of every answer, errors in the contract's shape.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use actix_web::{
     HttpMessage as _,
@@ -19,7 +19,7 @@ use actix_web::{
 use crm_domain::role::Actor;
 use tracing::{Instrument as _, Span};
 
-use super::{HttpSettings, cors, error::ApiError, health::OwnBody, rate_limit, render};
+use super::{HttpSettings, connection::Watched, cors, error::ApiError, health::OwnBody, rate_limit, render};
 use crate::{lifecycle::Lifecycle, metrics::chain, telemetry, wire::Services};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -56,6 +56,7 @@ pub(super) async fn envelope(
     let Surroundings { services, settings, lifecycle } = around;
     let request_id = kept_request_id(request.headers()).unwrap_or_else(|| format!("req_{}", services.ids.ulid()));
     let active = services.metrics.begin_request();
+    let in_flight = request.conn_data::<Arc<Watched>>().cloned().map(Watched::begin_request);
     let span = telemetry::request_span(request.method().as_str(), &request_id, request.headers());
 
     let work = async {
@@ -66,7 +67,7 @@ pub(super) async fn envelope(
         }
         finish(&mut response, &settings, &lifecycle, &request_id);
         observe(&mut response, &services, &request_id, began);
-        drop(active);
+        drop((active, in_flight));
         Ok(response)
     };
     work.instrument(span).await

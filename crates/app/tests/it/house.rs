@@ -66,6 +66,8 @@ fn sql_stays_in_the_adapters() {
 #[test]
 fn adapter_types_are_named_where_they_are_wired() {
     for (path, text) in sources("crates/app/src") {
+        // A target of log lines is no use of what is there.
+        let text = text.replace("\"crm_adapters\"", "");
         let wires =
             ["wire.rs", "config.rs", "config/reader.rs", "cli.rs", "serve.rs"].iter().any(|name| path.ends_with(name));
         assert!(wires || !text.contains("crm_adapters"), "{} names the adapters", path.display());

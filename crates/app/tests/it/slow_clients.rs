@@ -35,6 +35,29 @@ async fn who_does_not_send_a_header_in_time_is_dropped() {
     assert_eq!(service.get("/api/tags", "manager").await.status, 200);
 }
 
+/// A connection that has been of use is no licence to stay: the beginning of another header ends with the time that it
+/// may idle.
+#[tokio::test]
+async fn who_goes_on_sending_a_second_header_is_dropped_too() {
+    let database = arranged().await;
+    let settings = [("HTTP_HEADER_TIMEOUT_MS", "1000"), ("HTTP_KEEP_ALIVE_MS", "1000")];
+    let service = Service::start(&database, &settings).await;
+    let mut stream = TcpStream::connect(&service.address).await.unwrap();
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: crm\r\n\r\nGET /livez HTTP/1.1\r\nX: ").await.unwrap();
+    let (mut answers, mut rest) = stream.into_split();
+    let dribbling = tokio::spawn(async move {
+        let mut again = tokio::time::interval(Duration::from_millis(100));
+        while rest.write_all(b"x").await.is_ok() {
+            again.tick().await;
+        }
+    });
+    let mut answer = Vec::new();
+    let closed = timeout(PATIENCE, answers.read_to_end(&mut answer)).await;
+    let _ = closed.expect("the server closes the connection");
+    assert_eq!(parsed(&answer).status, 200);
+    timeout(PATIENCE, dribbling).await.expect("writing fails").unwrap();
+}
+
 #[tokio::test]
 async fn who_does_not_send_a_body_in_time_is_told_and_dropped() {
     let database = arranged().await;

@@ -29,8 +29,12 @@ impl Files {
     }
 
     async fn serve(&self, database: &TestDatabase) -> Service {
+        self.serve_with(database, ("LOG_FORMAT", "json")).await
+    }
+
+    async fn serve_with(&self, database: &TestDatabase, more: (&str, &str)) -> Service {
         let (chain, key) = (self.path("chain.pem"), self.path("key.pem"));
-        let files = [("TLS_CERT_FILE", chain.to_str().unwrap()), ("TLS_KEY_FILE", key.to_str().unwrap())];
+        let files = [("TLS_CERT_FILE", chain.to_str().unwrap()), ("TLS_KEY_FILE", key.to_str().unwrap()), more];
         Service::start(database, &files).await
     }
 }
@@ -115,5 +119,20 @@ async fn a_certificate_is_replaced_without_dropping_a_connection() {
         assert_eq!(taken(client.get(&url)).await.status, 200);
     }
     service.signal("-TERM");
+    assert!(service.ended().await.0.success());
+}
+
+/// HTTP/2 keeps its connection open by pings; a client that idles does not hold the process up until its deadline.
+#[tokio::test]
+async fn an_idle_connection_of_http_2_does_not_hold_up_the_end() {
+    let database = arranged().await;
+    let files = Files::new();
+    let mut service = files.serve_with(&database, ("SHUTDOWN_TIMEOUT_MS", "3600000")).await;
+    let client = client(&files.authority).build().unwrap();
+    let response = client.get(format!("{}/livez", service.base_url)).send().await.unwrap();
+    assert_eq!(response.version(), Version::HTTP_2);
+    service.signal("-TERM");
+    service.log.line("stopping").await;
+    // Within the patience of this, not within the hour that requests in flight would get.
     assert!(service.ended().await.0.success());
 }
