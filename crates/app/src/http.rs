@@ -46,7 +46,7 @@ use self::{
     client_address::TrustedProxies,
     connection::Connections,
     cross_site::Origins,
-    endpoint::{Endpoint, endpoint, resource},
+    endpoint::{Endpoint, Mounted, endpoint, resource},
     envelope::Surroundings,
     rate_limit::Limits,
     tls::Certificate,
@@ -108,12 +108,12 @@ fn endpoints() -> Vec<Endpoint> {
 
 /// Mounts every endpoint at its path, and, if wanted, the pages that describe them.
 fn routes(config: &mut ServiceConfig, docs: bool) {
-    let mut by_path = BTreeMap::<String, Vec<Endpoint>>::new();
-    for endpoint in endpoints() {
-        by_path.entry(endpoint.described.path.clone()).or_default().push(endpoint);
+    let mut by_path = BTreeMap::<String, Vec<Mounted>>::new();
+    for Endpoint { described, mounted } in endpoints() {
+        by_path.entry(described.path).or_default().push(mounted);
     }
-    for (path, endpoints) in by_path {
-        config.service(resource(&path, endpoints));
+    for (path, mounted) in by_path {
+        config.service(resource(&path, mounted));
     }
     if docs {
         docs::mount(config);

@@ -1,4 +1,5 @@
-//! The wiring: the only place that names adapter types.
+//! The wiring: the only place that puts adapters behind ports. (Besides it only the configuration, the migrations and the
+//! check before serving name adapters.)
 
 use std::sync::Arc;
 

@@ -6,11 +6,14 @@ use std::sync::{Arc, LazyLock};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{CONTENT_SECURITY_POLICY, ContentType},
-    web::{self, ServiceConfig},
+    web::ServiceConfig,
 };
 use utoipa_swagger_ui::Config;
 
-use super::{endpoint::Answer, error::ApiError};
+use super::{
+    endpoint::{self, Answer, resource},
+    error::ApiError,
+};
 
 /// Nothing from anywhere else, and no script or style but files: neither in the page nor in a string.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -51,9 +54,9 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(super::openapi);
 /// Mounts the description and its page.
 pub(super) fn mount(config: &mut ServiceConfig) {
     config
-        .route("/api/openapi.json", web::get().to(document))
-        .route("/api/docs", web::get().to(page))
-        .route("/api/docs/{file}", web::get().to(file));
+        .service(resource("/api/openapi.json", vec![endpoint::page(document)]))
+        .service(resource("/api/docs", vec![endpoint::page(page)]))
+        .service(resource("/api/docs/{file}", vec![endpoint::page(file)]));
 }
 
 async fn document() -> HttpResponse {

@@ -33,6 +33,11 @@ use crate::wire::Services;
 pub(super) struct Endpoint {
     /// What the API's description says of it.
     pub(super) described: Described,
+    pub(super) mounted: Mounted,
+}
+
+/// Methods, and the route that answers them.
+pub(super) struct Mounted {
     methods: &'static [Method],
     route: Route,
 }
@@ -61,8 +66,8 @@ where
 {
     let described = described::<P>(Some(least_role));
     let methods = methods_of(&described);
-    let route = route_of(methods).to(handler).wrap(from_fn(move |request, next| admit(least_role, request, next)));
-    Endpoint { described, methods, route }
+    let route = route_of(methods, handler, Some(least_role));
+    Endpoint { described, mounted: Mounted { methods, route } }
 }
 
 /// For anyone, without any check.
@@ -75,7 +80,17 @@ where
 {
     let described = described::<P>(None);
     let methods = methods_of(&described);
-    Endpoint { described, methods, route: route_of(methods).to(handler) }
+    Endpoint { described, mounted: Mounted { methods, route: route_of(methods, handler, None) } }
+}
+
+/// A page that is no part of the API: for anyone, and not described.
+pub(super) fn page<F, Args>(handler: F) -> Mounted
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    Mounted { methods: READS, route: route_of(READS, handler, None) }
 }
 
 /// # Panics
@@ -91,9 +106,11 @@ fn described<P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>>(least_role: 
 }
 
 /// `HEAD` is answered like `GET` without the body.
+const READS: &[Method] = &[Method::GET, Method::HEAD];
+
 fn methods_of(described: &Described) -> &'static [Method] {
     match described.method {
-        HttpMethod::Get => &[Method::GET, Method::HEAD],
+        HttpMethod::Get => READS,
         HttpMethod::Post => &[Method::POST],
         HttpMethod::Put => &[Method::PUT],
         HttpMethod::Delete => &[Method::DELETE],
@@ -104,13 +121,21 @@ fn methods_of(described: &Described) -> &'static [Method] {
     }
 }
 
-fn route_of(methods: &'static [Method]) -> Route {
-    Route::new().guard(actix_web::guard::fn_guard(move |context| methods.contains(&context.head().method)))
+fn route_of<F, Args>(methods: &'static [Method], handler: F, least_role: Option<Role>) -> Route
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    Route::new()
+        .guard(actix_web::guard::fn_guard(move |context| methods.contains(&context.head().method)))
+        .to(handler)
+        .wrap(from_fn(move |request, next| admit(least_role, request, next)))
 }
 
-/// A path with its endpoints. `OPTIONS` is answered 204, any other method 405 with `Allow`.
-pub(super) fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
-    let methods = endpoints.iter().flat_map(|endpoint| endpoint.methods).chain(&[Method::OPTIONS]);
+/// A path with what is mounted there. `OPTIONS` is answered 204, any other method 405 with `Allow`.
+pub(super) fn resource(path: &str, mounted: Vec<Mounted>) -> Resource {
+    let methods = mounted.iter().flat_map(|mounted| mounted.methods).chain(&[Method::OPTIONS]);
     let allow: Rc<str> = methods.map(Method::as_str).collect::<Vec<_>>().join(", ").into();
 
     let options = allow.clone();
@@ -127,7 +152,7 @@ pub(super) fn resource(path: &str, endpoints: Vec<Endpoint>) -> Resource {
             }
         },
     ));
-    for Endpoint { described: _, methods: _, route } in endpoints {
+    for Mounted { methods: _, route } in mounted {
         resource = resource.route(route);
     }
     resource.default_service(web::to(move || {
@@ -144,9 +169,10 @@ pub(super) async fn unknown_path() -> Result<HttpResponse, ApiError> {
     Err(ApiError::unknown_path())
 }
 
-/// Checks a request, then runs its handler within the deadline; turns a panic into a 500.
+/// Checks a request, unless its handler is open to anyone, then runs the handler within the deadline; turns a panic into
+/// a 500.
 async fn admit(
-    least_role: Role,
+    least_role: Option<Role>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
@@ -158,7 +184,9 @@ async fn admit(
     ) {
         (Some(services), Some(settings)) => {
             let work = async {
-                check(&services, &settings, least_role, &http_request).await?;
+                if let Some(least_role) = least_role {
+                    check(&services, &settings, least_role, &http_request).await?;
+                }
                 next.call(request).await.map(ServiceResponse::map_into_boxed_body)
             };
             match tokio::time::timeout(settings.request_timeout, AssertUnwindSafe(work).catch_unwind()).await {

@@ -121,7 +121,7 @@ impl ApiError {
         }
     }
 
-    /// One of each kind: for the API's description.
+    /// One of each kind: for the API's description. A new kind belongs here, too.
     pub(crate) fn each() -> [Self; 11] {
         [
             Self::malformed(),

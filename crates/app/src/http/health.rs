@@ -72,7 +72,9 @@ impl Health {
         now
     }
 
+    /// All checks together have until the deadline.
     async fn look(&self, deadline: Duration) -> Found {
+        let deadline = tokio::time::Instant::now() + deadline;
         let mut checks = vec![check(DATABASE, deadline, async { self.store.ping().await.is_ok() }).await];
         if checks[0].passed {
             let schema = async { self.store.has_schema().await.unwrap_or(false) };
@@ -86,9 +88,9 @@ impl Health {
     }
 }
 
-async fn check(name: &'static str, deadline: Duration, work: impl Future<Output = bool>) -> Check {
+async fn check(name: &'static str, deadline: tokio::time::Instant, work: impl Future<Output = bool>) -> Check {
     let began = Instant::now();
-    let passed = tokio::time::timeout(deadline, work).await.unwrap_or(false);
+    let passed = tokio::time::timeout_at(deadline, work).await.unwrap_or(false);
     Check { name, passed, took: began.elapsed() }
 }
 

@@ -83,8 +83,10 @@ pub(super) fn document(endpoints: impl IntoIterator<Item = Described>) -> OpenAp
             let empty = matches!(request, Some((_, RefOr::T(Schema::Object(object)))) if object.required.is_empty());
             body.required = Some(if empty { Required::False } else { Required::True });
         }
-        components.schemas.extend(schemas.into_iter().map(|(name, schema)| {
-            let schema = if name.ends_with("Request") { schema } else { all_required(schema) };
+        components.schemas.extend(schemas.into_iter().map(|(name, mut schema)| {
+            if !name.ends_with("Request") {
+                require_all(&mut schema);
+            }
             (name, schema)
         }));
         paths.add_path_operation(path, vec![method], complete(operation, least_role));
@@ -154,10 +156,10 @@ fn complete(mut operation: Operation, least_role: Option<Role>) -> Operation {
     for parameter in operation.parameters.iter_mut().flatten() {
         explain(parameter);
     }
-    for response in operation.responses.responses.values_mut() {
+    for (status, response) in &mut operation.responses.responses {
         if let RefOr::T(response) = response {
             if let Some(RefOr::T(content)) = response.content.get_mut(JSON) {
-                content.example = examples::answer(&id);
+                content.example = examples::answer(&id, status);
             }
             add_headers(response, least_role.is_some());
         }
@@ -327,17 +329,15 @@ fn error_schema(error: &ApiError) -> Object {
         .build()
 }
 
-/// An answer's keys are always there (contract, "Envelope"): utoipa takes an `Option` for one that may be absent.
-fn all_required(schema: RefOr<Schema>) -> RefOr<Schema> {
+/// An answer's keys are always there (contract, "Envelope"): utoipa takes an `Option` for one that may be absent. Also in
+/// what it has written out within.
+fn require_all(schema: &mut RefOr<Schema>) {
     match schema {
-        RefOr::T(Schema::Object(mut object)) => {
+        RefOr::T(Schema::Object(object)) => {
             object.required = object.properties.keys().cloned().collect();
-            RefOr::T(Schema::Object(object))
+            object.properties.values_mut().for_each(require_all);
         }
-        RefOr::T(Schema::AllOf(mut all)) => {
-            all.items = all.items.into_iter().map(all_required).collect();
-            RefOr::T(Schema::AllOf(all))
-        }
-        other => other,
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),
+        _ => {}
     }
 }

@@ -40,7 +40,7 @@ impl Cluster {
     }
 }
 
-/// The next two run one after the other: they share the one cluster that may be stopped.
+/// The one test that uses the cluster that may be stopped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_stopped_and_started_is_used_again_within_five_seconds() {
     Cluster::asked("reset").await;

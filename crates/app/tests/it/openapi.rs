@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{ROLES, TestApp, taken},
-    service::{root, run},
+    service::{PATIENCE, eventually, root, run},
 };
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
@@ -186,6 +186,14 @@ async fn the_examples_are_what_the_service_answers() {
         };
         assert_eq!(settled(refused.json()), settled(operation.example("400").clone()), "{id}");
     }
+    // Health once more, without a database.
+    app.database.allow_connections(false).await;
+    for id in ["health", "readyz"] {
+        let operation = &operations[id];
+        let asked = async || taken(app.request("GET", &operation.path, None)).await;
+        eventually(PATIENCE, "the database's end is noticed", async || asked().await.status == 503).await;
+        assert_eq!(settled(asked().await.json()), settled(operation.example("503").clone()), "{id}");
+    }
     // The shared answers: each names the code that belongs to its status.
     for (name, response) in document["components"]["responses"].as_object().unwrap() {
         let example = &response["content"]["application/json"]["example"]["error"];
@@ -210,6 +218,12 @@ async fn the_page_brings_its_files_and_allows_no_others() {
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    for target in ["/api/docs", "/api/openapi.json", "/api/docs/swagger-ui.css"] {
+        let head = taken(app.request("HEAD", target, None)).await;
+        assert_eq!((head.status, head.text.as_str()), (200, ""), "{target}");
+        let post = taken(app.request("POST", target, None)).await;
+        assert_eq!((post.error().as_str(), post.header("allow")), ("METHOD_NOT_ALLOWED", Some("GET, HEAD, OPTIONS")));
+    }
     let mut files = 0;
     for part in page.text.split(['"']).filter(|part| part.starts_with("/api/docs/")) {
         let file = taken(app.request("GET", part, None)).await;

@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use crate::http::error::{ApiError, Details, Input};
 
-/// The answer of that operation to a request that is right.
-pub(super) fn answer(operation: &str) -> Option<Value> {
+/// The answer of that operation with that status, to a request that is right.
+pub(super) fn answer(operation: &str, status: &str) -> Option<Value> {
     let text = match operation {
+        "health" if status == "503" => include_str!("examples/health_unhealthy.json"),
+        "readyz" if status == "503" => include_str!("examples/readyz_unready.json"),
         "list_customers" => include_str!("examples/list_customers.json"),
         "find_customer" => include_str!("examples/find_customer.json"),
         "override_gates" => include_str!("examples/override_gates.json"),

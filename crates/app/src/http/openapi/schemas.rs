@@ -57,9 +57,7 @@ pub(crate) fn search() -> Object {
     // Trimmed, so white space around it does not count.
     text()
         .pattern(Some(format!(r"^\s*[^\u0000]{{0,{longest}}}\s*$")))
-        .description(Some(
-            "A substring of name, phone or e-mail, ignoring case; trimmed, at most 120 characters. Empty: no filter.",
-        ))
+        .description(Some("A substring of name, phone or e-mail, ignoring case; trimmed. Empty: no filter."))
         .build()
 }
 
@@ -94,9 +92,9 @@ pub(crate) fn page_size() -> Object {
 pub(crate) fn tag_name() -> Object {
     trimmed(MAX_NAME)
         .examples(["Front Row"])
-        .description(Some(
-            "Trimmed; 1 to 40 characters then. Its slug is the name in lower case, hyphens for white space.",
-        ))
+        .description(Some(format!(
+            "Trimmed; 1 to {MAX_NAME} characters then. Its slug is the name in lower case, hyphens for white space."
+        )))
         .build()
 }
 
@@ -109,7 +107,7 @@ pub(crate) fn color() -> Object {
 pub(crate) fn note_content() -> Object {
     trimmed(MAX_CONTENT)
         .examples(["Patch test first."])
-        .description(Some("Trimmed; 1 to 1000 characters then."))
+        .description(Some(format!("Trimmed; 1 to {MAX_CONTENT} characters then.")))
         .build()
 }
 
