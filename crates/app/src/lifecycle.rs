@@ -10,11 +10,12 @@ use std::{
 pub struct Lifecycle {
     started: Instant,
     draining: AtomicBool,
+    closing: AtomicBool,
 }
 
 impl Default for Lifecycle {
     fn default() -> Self {
-        Self { started: Instant::now(), draining: AtomicBool::new(false) }
+        Self { started: Instant::now(), draining: AtomicBool::new(false), closing: AtomicBool::new(false) }
     }
 }
 
@@ -28,6 +29,17 @@ impl Lifecycle {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// From now on nobody new is let in, and connections go as soon as nothing is asked on them.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether [`Self::close`] was called.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// How long the process has been running.

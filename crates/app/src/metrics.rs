@@ -30,7 +30,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::http::rate_limit;
+use crate::{http::rate_limit, telemetry::chain};
 
 /// The boundaries that the semantic conventions give `http.server.request.duration`, in seconds.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -135,9 +135,15 @@ impl Metrics {
     }
 
     /// A request was answered. `route` is the route's template, `None` when there is none.
-    pub(crate) fn request_answered(&self, method: &str, route: Option<String>, status: u16, duration: Duration) {
+    pub(crate) fn request_answered(
+        &self,
+        method: &'static str,
+        route: Option<String>,
+        status: u16,
+        duration: Duration,
+    ) {
         let labels = RequestLabels {
-            http_request_method: known_method(method),
+            http_request_method: method,
             http_route: route.unwrap_or_default(),
             http_response_status_code: status,
         };
@@ -195,29 +201,12 @@ impl Drop for ActiveRequest {
     }
 }
 
-/// An error and what caused it, in one line.
-pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut line = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        line = format!("{line}: {error}");
-        source = error.source();
-    }
-    line
-}
-
 fn reason_label(reason: NotSignedIn) -> &'static str {
     match reason {
         NotSignedIn::NoCookie => "no_cookie",
         NotSignedIn::BadSignature => "bad_signature",
         NotSignedIn::NoSession => "no_session",
     }
-}
-
-/// The method, or `_OTHER` for one that the conventions do not know.
-fn known_method(method: &str) -> &'static str {
-    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
-    KNOWN.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
 }
 
 /// The pool's gauges.
@@ -295,7 +284,7 @@ mod tests {
         let metrics = metrics();
         let active = metrics.begin_request();
         metrics.request_answered("GET", Some("/api/tags".to_owned()), 200, Duration::from_millis(7));
-        metrics.request_answered("BREW", None, 405, Duration::from_millis(7));
+        metrics.request_answered("_OTHER", None, 405, Duration::from_millis(7));
         metrics.rate_limit_refused("user");
         metrics.rate_limit_store_failed(&unavailable());
         metrics.session_refused(NotSignedIn::BadSignature);

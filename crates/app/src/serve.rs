@@ -15,8 +15,8 @@ use crate::{
     config::{Config, Environment},
     http::{self, tls::Certificate},
     lifecycle::Lifecycle,
-    metrics::{self, chain},
-    telemetry,
+    metrics,
+    telemetry::{self, chain},
     wire::{self, Services},
 };
 
@@ -155,7 +155,8 @@ async fn heed(
     lifecycle.drain();
     let drained = async {
         // A proxy sees that this instance is not ready, and sends requests elsewhere.
-        let _ = tokio::time::timeout(delay, std::future::pending::<()>()).await;
+        tokio::time::sleep_until(Instant::now() + delay).await;
+        lifecycle.close();
         server.stop(true).await;
     };
     tokio::select! {

@@ -126,6 +126,23 @@ fn tracer_provider(settings: &TelemetrySettings) -> anyhow::Result<SdkTracerProv
     Ok(provider.with_batch_exporter(exporter).build())
 }
 
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line = format!("{line}: {error}");
+        source = error.source();
+    }
+    line
+}
+
+/// The method, or `_OTHER` for one that OpenTelemetry's conventions do not know: clients may write what they like.
+pub(crate) fn known_method(method: &str) -> &'static str {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+    KNOWN.into_iter().find(|known| *known == method).unwrap_or("_OTHER")
+}
+
 /// The span of a request, a child of the trace that its headers name.
 pub(crate) fn request_span(method: &str, request_id: &str, headers: &HeaderMap) -> Span {
     let span = info_span!(
@@ -145,6 +162,8 @@ pub(crate) fn request_span(method: &str, request_id: &str, headers: &HeaderMap) 
 
 /// Tells a request's span what came of the request.
 pub(crate) fn finish_span(span: &Span, method: &str, route: Option<&str>, status: u16, role: Option<&'static str>) {
+    // The conventions' name for a method that they do not know.
+    let method = if method == "_OTHER" { "HTTP" } else { method };
     let name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}"));
     // The layer takes a name only before a span has begun.
     span.context().span().update_name(name);

@@ -19,6 +19,9 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 /// How long a host that does not answer is waited for where no pool's timeout counts.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a server that does not even acknowledge what was sent is waited for: its host is gone.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// Why a database address was refused. Shown at start-up; never holds the address, which holds a password.
 #[derive(Debug, Error)]
 pub enum AddressError {
@@ -130,6 +133,9 @@ impl Connector {
         config.ssl_mode(mode);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(SILENCE);
         }
         Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
     }

@@ -24,15 +24,31 @@ fn failure(what: impl Into<String>) -> Cause {
 const STALE_PLAN: &str = "cached plan must not change result type";
 /// What a connection answers as the server ends it.
 const TERMINATED: &str = "terminating connection due to administrator command";
+/// What PgBouncer answers, and closes its client's connection, when the server's connection is gone or cannot be had.
+const POOLER: &[&str] = &[
+    "server conn crashed?",
+    "server login has been failing",
+    "pgbouncer cannot connect to server",
+    "query_wait_timeout",
+    "no more connections allowed",
+    "client_login_timeout",
+];
 
 /// Whether the same statement may well succeed on another connection: this one died, or its prepared statements are
 /// outdated.
 pub(super) fn is_of_the_connection(error: &Error) -> bool {
     match error {
         Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _) => true,
-        Error::DatabaseError(_, information) => [STALE_PLAN, TERMINATED].contains(&information.message()),
+        Error::DatabaseError(_, information) => {
+            let message = information.message();
+            [STALE_PLAN, TERMINATED].contains(&message) || is_the_poolers(message)
+        }
         _ => false,
     }
+}
+
+fn is_the_poolers(message: &str) -> bool {
+    POOLER.iter().any(|beginning| message.starts_with(beginning))
 }
 
 /// Messages of PostgreSQL that mean "not now": diesel does not pass the SQLSTATE on. In a database whose messages are
@@ -81,7 +97,9 @@ fn database_error(kind: DatabaseErrorKind, information: &(dyn DatabaseErrorInfor
         | DatabaseErrorKind::ClosedConnection
         | DatabaseErrorKind::SerializationFailure
         | DatabaseErrorKind::ReadOnlyTransaction => StoreError::Unavailable(cause),
-        _ if NOT_NOW.iter().any(|beginning| message.starts_with(beginning)) => StoreError::Unavailable(cause),
+        _ if is_the_poolers(message) || NOT_NOW.iter().any(|beginning| message.starts_with(beginning)) => {
+            StoreError::Unavailable(cause)
+        }
         _ => StoreError::Unexpected(cause),
     }
 }
@@ -149,9 +167,7 @@ mod tests {
 
     #[test]
     fn a_deadline_or_a_lost_connection_is_unavailable() {
-        for message in
-            ["canceling statement due to lock timeout", "deadlock detected", "the database system is shutting down"]
-        {
+        for message in ["canceling statement due to lock timeout", "deadlock detected", "server conn crashed?"] {
             let error = convert(DatabaseErrorKind::Unknown, message, None);
             assert!(matches!(error, StoreError::Unavailable(_)), "{message}");
         }

@@ -6,12 +6,13 @@ use std::{sync::Arc, time::Duration};
 
 use crm_domain::{health::Connections, store::StoreError};
 use deadpool::{Runtime, managed::Timeouts};
-use diesel::QueryResult;
+use diesel::{ConnectionError, QueryResult};
 use diesel_async::{
     AsyncPgConnection, SimpleAsyncConnection as _,
     pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as diesel_deadpool},
 };
 use futures_util::FutureExt as _;
+use tokio::{runtime::Handle, task::JoinSet};
 use tracing::{Instrument as _, info_span};
 
 use super::{
@@ -49,6 +50,9 @@ pub struct Pool {
 impl Pool {
     /// A pool of connections to that database. Connects to nothing yet.
     ///
+    /// Its connections live on the runtime that this is called on, if any: they are shared by threads that may end before
+    /// the last request does.
+    ///
     /// # Panics
     ///
     /// Never: the pool is given the runtime that its timeouts need.
@@ -58,9 +62,18 @@ impl Pool {
         // `Fast` still refuses a connection that is known to be closed; asking the server each time would cost a
         // round trip a query.
         config.recycling_method = RecyclingMethod::Fast;
+        let runtime = Handle::try_current().ok();
         config.custom_setup = Box::new(move |_| {
-            let connector = connector.clone();
-            async move { connector.connect(settings.session).await }.boxed()
+            let (connector, runtime) = (connector.clone(), runtime.clone());
+            async move {
+                let Some(runtime) = runtime else { return connector.connect(settings.session).await };
+                // A set ends its tasks with itself: whoever gives up waiting leaves nothing behind.
+                let mut making = JoinSet::new();
+                making.spawn_on(async move { connector.connect(settings.session).await }, &runtime);
+                let made = making.join_next().await.and_then(Result::ok);
+                made.unwrap_or_else(|| Err(ConnectionError::BadConnection("the process is ending".to_owned())))
+            }
+            .boxed()
         });
         // The address stands in the connector, not here: it holds a password.
         let manager = AsyncDieselConnectionManager::new_with_config(String::new(), config);

@@ -3,7 +3,11 @@
 //! The rule is the domain's `SlidingWindow`, written once more in Lua so that counting is one atomic step: one key a
 //! subject, a sorted set of the admitted requests' moments by Redis's own clock. Instances whose clocks differ agree.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use crm_domain::{
@@ -16,6 +20,9 @@ use redis::{
 };
 use thiserror::Error;
 use tokio::time::timeout;
+
+/// How often at most a connection that failed is given up for a new one.
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Moments and lengths are whole microseconds, which Lua's numbers hold exactly until the year 2255.
 ///
@@ -41,8 +48,8 @@ return { admitted and 1 or 0, math.max(left, 0), oldest + window - now }
 
 /// Why an address of Redis was refused. Never holds the address, which may hold a password.
 #[derive(Debug, Error)]
-#[error("must be an address such as redis://user:password@host:6379/0 or, by TLS, rediss://host:6379 ({0})")]
-pub struct RedisAddressError(String);
+#[error("must be an address such as redis://user:password@host:6379/0 or, by TLS, rediss://host:6379")]
+pub struct RedisAddressError;
 
 /// Where Redis is. Does not print what it holds.
 #[derive(Clone)]
@@ -51,9 +58,9 @@ pub struct RedisAddress(Client);
 impl RedisAddress {
     /// Reads an address; connects to nothing.
     pub fn parse(address: &str) -> Result<Self, RedisAddressError> {
-        // The crate's own messages are fixed texts and show no part of the address.
-        let refused = |error: RedisError| RedisAddressError(error.detail().unwrap_or("it cannot be read").to_owned());
-        Client::open(address.into_connection_info().map_err(refused)?).map(Self).map_err(refused)
+        // The crate's own messages may repeat a part of the address.
+        let information = address.into_connection_info().map_err(|_| RedisAddressError)?;
+        Client::open(information).map(Self).map_err(|_| RedisAddressError)
     }
 }
 
@@ -74,12 +81,32 @@ pub struct RedisSettings {
     pub timeout: Duration,
 }
 
-/// Rate limits in Redis. Connects when first asked; a connection that broke is made again in the background.
+/// Rate limits in Redis. Connects when first asked, and anew after a failure.
 pub struct RedisRateLimits {
-    manager: ConnectionManager,
+    client: Client,
+    connection: Mutex<Connection>,
     spend: Script,
     key_prefix: String,
     timeout: Duration,
+}
+
+/// What requests share, and since when.
+struct Connection {
+    manager: ConnectionManager,
+    made: Instant,
+}
+
+impl Connection {
+    /// Connects when first asked.
+    fn new(client: &Client, timeout: Duration) -> Result<Self, RedisError> {
+        let config = ConnectionManagerConfig::new()
+            .set_connection_timeout(Some(timeout))
+            .set_response_timeout(Some(timeout))
+            // The next request tries again.
+            .set_number_of_retries(0);
+        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config)?;
+        Ok(Self { manager, made: Instant::now() })
+    }
 }
 
 impl RedisRateLimits {
@@ -90,24 +117,43 @@ impl RedisRateLimits {
     /// When TLS cannot be set up; Redis itself is not asked for anything yet.
     pub fn new(settings: RedisSettings) -> Result<Self, StoreError> {
         let RedisSettings { address: RedisAddress(client), key_prefix, timeout } = settings;
-        let config = ConnectionManagerConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout))
-            // The next request tries again.
-            .set_number_of_retries(0);
-        let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(|error| store_error(&error))?;
-        Ok(Self { manager, spend: Script::new(SPEND), key_prefix, timeout })
+        let connection = Connection::new(&client, timeout).map_err(|error| store_error(&error))?;
+        Ok(Self { client, connection: Mutex::new(connection), spend: Script::new(SPEND), key_prefix, timeout })
     }
 
-    async fn within<T>(&self, answer: impl Future<Output = Result<T, RedisError>>) -> Result<T, StoreError> {
-        match timeout(self.timeout, answer).await {
+    /// Asks on the shared connection, within the time that a request may spend on it.
+    async fn ask<T>(
+        &self,
+        question: impl AsyncFnOnce(&mut ConnectionManager) -> Result<T, RedisError>,
+    ) -> Result<T, StoreError> {
+        let mut manager = self.connection().manager.clone();
+        let answer = match timeout(self.timeout, question(&mut manager)).await {
             Ok(answer) => answer.map_err(|error| store_error(&error)),
             Err(_) => Err(StoreError::Unavailable("Redis did not answer in time".into())),
+        };
+        if answer.is_err() {
+            self.connect_anew();
         }
+        answer
+    }
+
+    /// The manager mends a connection that broke, not one whose other end fell silent, nor one that was refused.
+    fn connect_anew(&self) {
+        let mut connection = self.connection();
+        // Others may have failed on the same one, and this may have been seen to.
+        if connection.made.elapsed() > RECONNECT_INTERVAL
+            && let Ok(anew) = Connection::new(&self.client, self.timeout)
+        {
+            *connection = anew;
+        }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Redis errors name the command or the address, never a value.
+/// The kind of a failure alone: details may repeat what was sent.
 fn store_error(error: &RedisError) -> StoreError {
     StoreError::Unavailable(format!("Redis: {}", error.category()).into())
 }
@@ -119,17 +165,15 @@ impl RateLimits for RedisRateLimits {
             Subject::User(id) => format!("{}rate-limit:user:{id}", self.key_prefix),
             Subject::Address(address) => format!("{}rate-limit:address:{address}", self.key_prefix),
         };
-        let mut connection = self.manager.clone();
         let mut spend = self.spend.key(key);
         spend.arg(budget.window.whole_microseconds().to_string()).arg(budget.requests);
         let (admitted, remaining, resets_in): (bool, u32, i64) =
-            self.within(spend.invoke_async(&mut connection)).await?;
+            self.ask(async |connection| spend.invoke_async(connection).await).await?;
         Ok(Spent { admitted, remaining, resets_in: time::Duration::microseconds(resets_in) })
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        let mut connection = self.manager.clone();
-        self.within(redis::cmd("PING").query_async(&mut connection)).await
+        self.ask(async |connection| redis::cmd("PING").query_async(connection).await).await
     }
 }
 
@@ -139,7 +183,13 @@ mod tests {
 
     #[test]
     fn a_refused_address_is_not_shown() {
-        for address in ["", "hunter2", "http://crm:hunter2@localhost", "redis://crm:hunter2@localhost:port/0"] {
+        for address in [
+            "",
+            "hunter2",
+            "http://crm:hunter2@localhost",
+            "redis://crm:hunter2@localhost:port/0",
+            "redis://localhost/0?protocol=hunter2",
+        ] {
             let error = RedisAddress::parse(address).unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }

@@ -23,6 +23,7 @@ export type CrmError =
   | Schemas["UnauthenticatedError"]
   | Schemas["ForbiddenError"]
   | Schemas["NotFoundError"]
+  | Schemas["MethodNotAllowedError"]
   | Schemas["ConflictError"]
   | Schemas["PayloadTooLargeError"]
   | Schemas["UnsupportedMediaTypeError"]

@@ -20,8 +20,11 @@ use crate::lifecycle::Lifecycle;
 /// How often connections are looked at.
 pub(super) const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// How long a connection may idle while the process stops: HTTP/2 has no answer that says "close".
-const IDLE_WHILE_DRAINING: Duration = Duration::from_secs(1);
+/// How long a connection may idle while the server stops: HTTP/2 has no answer that says "close".
+const IDLE_WHILE_CLOSING: Duration = Duration::from_secs(2);
+
+/// The most requests in flight on one connection: HTTP/2 has them side by side, and actix sets it no limit.
+const MOST_REQUESTS: usize = 100;
 
 /// One connection.
 pub(super) struct Watched {
@@ -41,10 +44,15 @@ impl Watched {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request begins; the guard tells when it is over, however it ends.
-    pub(super) fn begin_request(self: Arc<Self>) -> InFlight {
-        self.requests().in_flight += 1;
-        InFlight(self)
+    /// A request begins; the guard tells when it is over, however it ends. `None` when there are too many already.
+    pub(super) fn begin_request(self: Arc<Self>) -> Option<InFlight> {
+        let mut requests = self.requests();
+        if requests.in_flight >= MOST_REQUESTS {
+            return None;
+        }
+        requests.in_flight += 1;
+        drop(requests);
+        Some(InFlight(self))
     }
 
     fn has_idled(&self, limit: Duration) -> bool {
@@ -87,7 +95,7 @@ impl Connections {
 
     /// Closes what has idled for longer than `limit`, and forgets what is closed. Whoever serves it finds its end.
     pub(super) fn close_idle(&self, limit: Duration, lifecycle: &Lifecycle) {
-        let limit = if lifecycle.is_draining() { limit.min(IDLE_WHILE_DRAINING) } else { limit };
+        let limit = if lifecycle.is_closing() { limit.min(IDLE_WHILE_CLOSING) } else { limit };
         self.all().retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
             if connection.has_idled(limit) {

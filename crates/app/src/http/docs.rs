@@ -1,13 +1,19 @@
 //! The API described to people and programs: `/api/openapi.json`, and Swagger UI at `/api/docs`, its files served by this
 //! process. Everything here is public text.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    sync::{Arc, LazyLock},
+};
 
 use actix_web::{
     HttpRequest, HttpResponse,
+    body::{MessageBody, SizedStream},
     http::header::{CONTENT_SECURITY_POLICY, ContentType},
-    web::ServiceConfig,
+    web::{Bytes, ServiceConfig},
 };
+use futures_util::stream;
 use utoipa_swagger_ui::Config;
 
 use super::{
@@ -49,6 +55,9 @@ const SCRIPT: &str = r##"SwaggerUIBundle({
 });
 "##;
 
+/// How many bytes of a file are on their way at once.
+const PIECE: usize = 16 * 1024;
+
 static DOCUMENT: LazyLock<String> = LazyLock::new(super::openapi);
 
 /// Mounts the description and its page.
@@ -78,5 +87,16 @@ async fn file(request: HttpRequest) -> Answer {
     }
     let found = utoipa_swagger_ui::serve(name, Arc::new(Config::default()));
     let found = found.ok().flatten().ok_or_else(ApiError::unknown_path)?;
-    Ok(HttpResponse::Ok().content_type(found.content_type).body(found.bytes.into_owned()))
+    let text: Bytes = match found.bytes {
+        Cow::Borrowed(text) => Bytes::from_static(text),
+        Cow::Owned(text) => text.into(),
+    };
+    Ok(HttpResponse::Ok().content_type(found.content_type).body(in_pieces(text)))
+}
+
+/// A text of more than a megabyte, of which a client that does not read gets no more than a piece into our memory.
+fn in_pieces(text: Bytes) -> impl MessageBody {
+    let length = text.len();
+    let pieces = (0..length).step_by(PIECE).map(move |start| text.slice(start..length.min(start + PIECE)));
+    SizedStream::new(length as u64, stream::iter(pieces.map(Ok::<_, Infallible>)))
 }

@@ -20,7 +20,11 @@ use crm_domain::role::Actor;
 use tracing::{Instrument as _, Span};
 
 use super::{HttpSettings, connection::Watched, cors, error::ApiError, health::OwnBody, rate_limit, render};
-use crate::{lifecycle::Lifecycle, metrics::chain, telemetry, wire::Services};
+use crate::{
+    lifecycle::Lifecycle,
+    telemetry::{self, chain, known_method},
+    wire::Services,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const LONGEST_REQUEST_ID: usize = 64;
@@ -57,10 +61,17 @@ pub(super) async fn envelope(
     let request_id = kept_request_id(request.headers()).unwrap_or_else(|| format!("req_{}", services.ids.ulid()));
     let active = services.metrics.begin_request();
     let in_flight = request.conn_data::<Arc<Watched>>().cloned().map(Watched::begin_request);
-    let span = telemetry::request_span(request.method().as_str(), &request_id, request.headers());
+    let is_one_too_many = matches!(in_flight, Some(None));
+    let method = known_method(request.method().as_str());
+    let span = telemetry::request_span(method, &request_id, request.headers());
 
     let work = async {
-        let mut response = next.call(request).await?.map_into_left_body();
+        let mut response = if is_one_too_many {
+            let error = ApiError::Unavailable("too many requests at once on one connection".into());
+            request.error_response(error).map_into_right_body()
+        } else {
+            next.call(request).await?.map_into_left_body()
+        };
         let failed = response.status().is_client_error() || response.status().is_server_error();
         if failed && !response.response().extensions().contains::<OwnBody>() {
             response = with_error_body(response, &request_id);
@@ -97,7 +108,7 @@ fn finish<B>(response: &mut ServiceResponse<B>, settings: &HttpSettings, lifecyc
 /// Tells log, span and metrics what came of a request: never the address itself, which holds ids and search terms.
 fn observe<B>(response: &mut ServiceResponse<B>, services: &Services, request_id: &str, began: Instant) {
     let request = response.request();
-    let method = request.method().as_str();
+    let method = known_method(request.method().as_str());
     let route = request.match_pattern();
     let status = response.status().as_u16();
     let role = request.extensions().get::<Actor>().map(|actor| actor.role.as_str());

@@ -30,11 +30,12 @@ use crate::{lifecycle::Lifecycle, wire::Services};
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Looks after what this service needs.
-pub struct Health {
-    /// The database.
-    pub store: Arc<dyn StoreHealth>,
-    /// Where rate limits are counted.
-    pub rate_limits: Arc<dyn RateLimits>,
+#[derive(Clone)]
+pub struct Health(Arc<Looking>);
+
+struct Looking {
+    store: Arc<dyn StoreHealth>,
+    rate_limits: Arc<dyn RateLimits>,
     found: Mutex<Option<(Instant, Arc<Found>)>>,
 }
 
@@ -56,10 +57,19 @@ impl Health {
     /// Nothing looked at yet.
     #[must_use]
     pub fn new(store: Arc<dyn StoreHealth>, rate_limits: Arc<dyn RateLimits>) -> Self {
-        Self { store, rate_limits, found: Mutex::new(None) }
+        Self(Arc::new(Looking { store, rate_limits, found: Mutex::new(None) }))
     }
 
-    /// What was found within the last second, or is found now. Whoever asks meanwhile waits for the same.
+    /// What was found within the last second, or is found now. Whoever asks meanwhile waits for the same. In a task of its
+    /// own: somebody who asks and goes away must not make the next one begin anew.
+    async fn found(&self, deadline: Duration) -> Arc<Found> {
+        let looking = self.0.clone();
+        let found = actix_web::rt::spawn(async move { looking.found(deadline).await }).await;
+        found.unwrap_or_else(|_| Arc::new(Found(vec![Check { name: DATABASE, passed: false, took: Duration::ZERO }])))
+    }
+}
+
+impl Looking {
     async fn found(&self, deadline: Duration) -> Arc<Found> {
         let mut found = self.found.lock().await;
         if let Some((when, found)) = &*found
@@ -75,15 +85,19 @@ impl Health {
     /// All checks together have until the deadline.
     async fn look(&self, deadline: Duration) -> Found {
         let deadline = tokio::time::Instant::now() + deadline;
-        let mut checks = vec![check(DATABASE, deadline, async { self.store.ping().await.is_ok() }).await];
-        if checks[0].passed {
-            let schema = async { self.store.has_schema().await.unwrap_or(false) };
-            checks.push(check("schema", deadline, schema).await);
-            let migrations = async { self.store.is_migrated().await.unwrap_or(false) };
-            checks.push(check("migrations", deadline, migrations).await);
-        }
-        let rate_limits = async { self.rate_limits.check().await.is_ok() };
-        checks.push(check(RATE_LIMITS, deadline, rate_limits).await);
+        let store = async {
+            let mut checks = vec![check(DATABASE, deadline, async { self.store.ping().await.is_ok() }).await];
+            if checks[0].passed {
+                let schema = async { self.store.has_schema().await.unwrap_or(false) };
+                checks.push(check("schema", deadline, schema).await);
+                let migrations = async { self.store.is_migrated().await.unwrap_or(false) };
+                checks.push(check("migrations", deadline, migrations).await);
+            }
+            checks
+        };
+        let rate_limits = check(RATE_LIMITS, deadline, async { self.rate_limits.check().await.is_ok() });
+        let (mut checks, rate_limits) = futures_util::join!(store, rate_limits);
+        checks.push(rate_limits);
         Found(checks)
     }
 }

@@ -193,11 +193,12 @@ fn complete(mut operation: Operation, least_role: Option<Role>) -> Operation {
                     response.content = error_response(&error).content;
                 }
             }
-            // Nobody refers to what has no input, no body, or another method.
             ApiError::PayloadTooLarge | ApiError::UnsupportedMediaType if !takes_body => {}
-            ApiError::Invalid(..) | ApiError::MethodNotAllowed => {}
+            ApiError::Invalid(..) => {}
             ApiError::PayloadTooLarge
             | ApiError::UnsupportedMediaType
+            // Of the same address, by a method that is not described.
+            | ApiError::MethodNotAllowed
             | ApiError::Unauthenticated
             | ApiError::Forbidden
             | ApiError::RateLimited { .. }

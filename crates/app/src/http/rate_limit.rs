@@ -83,8 +83,8 @@ struct Counted {
 
 /// Seconds until one more request is admitted, rounded up.
 fn whole_seconds(spent: Spent) -> u64 {
-    let milliseconds = spent.resets_in.whole_milliseconds().max(1).unsigned_abs();
-    u64::try_from(milliseconds.div_ceil(1000)).unwrap_or(u64::MAX)
+    let nanoseconds = spent.resets_in.whole_nanoseconds().max(1).unsigned_abs();
+    u64::try_from(nanoseconds.div_ceil(1_000_000_000)).unwrap_or(u64::MAX)
 }
 
 /// Tells the policies on every answer, and what is left on the answer to a request that was counted.
@@ -146,10 +146,10 @@ mod tests {
 
     #[test]
     fn seconds_are_rounded_up_and_never_none() {
-        for (milliseconds, seconds) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (9_999, 10)] {
-            let resets_in = Duration::milliseconds(milliseconds);
+        for (microseconds, seconds) in [(0, 1), (1, 1), (1_000_000, 1), (1_000_001, 2), (9_999_999, 10)] {
+            let resets_in = Duration::microseconds(microseconds);
             let spent = Spent { admitted: false, remaining: 0, resets_in };
-            assert_eq!(whole_seconds(spent), seconds, "{milliseconds}");
+            assert_eq!(whole_seconds(spent), seconds, "{microseconds}");
         }
     }
 }

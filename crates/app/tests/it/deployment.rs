@@ -102,7 +102,6 @@ async fn the_nginx_example_puts_the_service_and_the_platform_under_one_origin() 
     assert_eq!(anonymous("198.51.100.4").await.error(), "RATE_LIMITED");
 }
 
-/// What the unit leaves of the machine is enough to start: its paths, its limits, its signals.
 #[test]
 fn the_unit_gives_the_service_its_time_and_its_files() {
     let unit = filled("royal-glow-crm.service", &[]);

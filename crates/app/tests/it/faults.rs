@@ -343,6 +343,20 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
     for (status, answer) in &answers {
         assert!(matches!(status, 200 | 201), "{status} {answer}");
     }
+    // Its server's connections are killed under load: retryable errors at most, and then none.
+    let killer = database.client().await;
+    let load = Load::on(&one, 8);
+    for _ in 0..5 {
+        load.more(40).await;
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        killer.execute(kill, &[]).await.unwrap();
+    }
+    for (status, answer) in load.ended().await {
+        let known = matches!(status, 200 | 201) || answer["error"]["code"] == "SERVICE_UNAVAILABLE";
+        assert!(known, "{status} {answer}");
+    }
+    eventually(PATIENCE, "all is well again", async || one.get("/api/tags", "manager").await.status == 200).await;
     // The settings that a connection is told once without a pooler hold here, too.
     let mut holder = database.client().await;
     let lock = holder.transaction().await.unwrap();
@@ -353,7 +367,7 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
     for target in ["/readyz", "/api/health", "/api/customers/usr_1/notes"] {
         assert_eq!(one.get(target, "manager").await.status, 200, "{target}");
     }
-    // What a client went away from in the middle is not passed on to the next.
+    // Every transaction has ended, that of the refused request too.
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     let client = database.client().await;
     eventually(PATIENCE, "no transaction is left open", async || {

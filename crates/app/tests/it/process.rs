@@ -6,7 +6,7 @@ use crm_adapters::testing::{TestDatabase, platform::SECRET};
 use serde_json::{Value, json};
 
 use crate::{
-    app::taken,
+    app::{TestApp, http_client, taken},
     service::{PATIENCE, Service, Starting, arranged, eventually, free_port, run, settings},
 };
 
@@ -76,7 +76,12 @@ async fn it_serves_and_stops_when_asked() {
 #[tokio::test]
 async fn what_is_in_flight_is_answered_and_meanwhile_it_is_not_ready() {
     let database = arranged().await;
-    let more = [("SHUTDOWN_DELAY_MS", "1500"), ("DATABASE_LOCK_TIMEOUT_MS", "20000"), ("REQUEST_TIMEOUT_MS", "25000")];
+    let more = [
+        ("SHUTDOWN_DELAY_MS", "5000"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"),
+        ("REQUEST_TIMEOUT_MS", "25000"),
+    ];
     let mut service = Service::start(&database, &more).await;
     assert_eq!(service.get("/readyz", "manager").await.status, 200);
     let mut holder = database.client().await;
@@ -102,6 +107,61 @@ async fn what_is_in_flight_is_answered_and_meanwhile_it_is_not_ready() {
         tokio::net::TcpStream::connect(&service.address).await.is_err()
     })
     .await;
+    assert!(!written.is_finished());
+    lock.rollback().await.unwrap();
+    assert_eq!(written.await.unwrap().status, 201);
+    assert!(service.ended().await.0.success());
+}
+
+/// Database connections do not die with the thread that asked for them first: here one thread has nothing left to do, and
+/// ends, while another writes on a connection that the first had made.
+#[tokio::test]
+async fn a_thread_that_ends_takes_no_database_connection_with_it() {
+    let database = arranged().await;
+    let more = [
+        ("HTTP_WORKERS", "2"),
+        ("DATABASE_POOL_SIZE", "1"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"),
+        ("REQUEST_TIMEOUT_MS", "25000"),
+        ("SHUTDOWN_TIMEOUT_MS", "25000"),
+    ];
+    let mut service = Service::start(&database, &more).await;
+    let watcher = database.client().await;
+    // The connection that the check at the start left behind.
+    let kill = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
+                WHERE datname = current_database() AND application_name = 'royal-glow-crm'";
+    watcher.execute(kill, &[]).await.unwrap();
+    // Two clients, one for each thread. The first has the connection made, and goes.
+    let (first, second) = (http_client(), http_client());
+    let request = |client: &reqwest::Client, method: &str, target: &str| {
+        let url = format!("{}{target}", service.base_url);
+        client.request(method.parse().unwrap(), url).header("cookie", TestApp::cookie("receptionist"))
+    };
+    assert_eq!(taken(request(&first, "GET", "/api/tags")).await.status, 200);
+    assert_eq!(taken(request(&second, "GET", "/livez")).await.status, 200);
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let note = request(&second, "POST", "/api/customers/usr_1/notes").json(&json!({"content": "x"}));
+    let written = tokio::spawn(taken(note));
+    eventually(PATIENCE, "the note waits for the lock", async || {
+        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        !watcher.query(waiting, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    let threads = format!("/proc/{}/task", service.process.id().unwrap());
+    let serving = || {
+        let names = std::fs::read_dir(&threads)
+            .unwrap()
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|name| name.starts_with("actix-rt|system")).count()
+    };
+    let before = serving();
+    drop(first);
+    service.signal("-TERM");
+    service.log.line("stopping").await;
+    eventually(PATIENCE, "a thread has ended", async || serving() < before).await;
     assert!(!written.is_finished());
     lock.rollback().await.unwrap();
     assert_eq!(written.await.unwrap().status, 201);

@@ -1,6 +1,6 @@
 //! Rate limits in a real Redis: shared by two processes, and no hindrance when it is away.
 
-use std::process::Stdio;
+use std::{process::Stdio, time::Duration};
 
 use crm_adapters::rate_limit::{
     memory::MemoryRateLimits,
@@ -130,6 +130,43 @@ async fn two_instances_share_one_budget_and_an_outage_lets_requests_pass() {
     })
     .await;
     eventually(PATIENCE, "and refused", async || other.get("/api/tags", "manager").await.status == 429).await;
+}
+
+/// A peer that falls silent without a word, as behind a firewall: what waits for it in vain is given up, and it is asked
+/// anew when it is back. So is one that refused.
+#[tokio::test]
+async fn a_redis_that_falls_silent_or_refuses_is_asked_again() {
+    let redis = Redis::start().await;
+    let settings = RedisSettings { timeout: Duration::from_millis(200), ..redis.settings("crm:") };
+    let limits = RedisRateLimits::new(settings).unwrap();
+    let budget = Budget { requests: 1_000_000, window: time::Duration::hours(1) };
+    let subject = Subject::User(UserId::parse("usr_1").unwrap());
+    let counts = async || limits.spend(&subject, budget).await.is_ok();
+    assert!(counts().await);
+    let signal = |name: &str| {
+        let pid = redis.process.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
+    };
+    signal("-STOP");
+    assert!(!counts().await);
+    signal("-CONT");
+    eventually(PATIENCE, "it is asked again after a silence", counts).await;
+
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut admin = client.get_multiplexed_async_connection().await.unwrap();
+    let mut tell = async |command: &str| {
+        let mut words = command.split(' ').map(|word| word.trim_matches('"'));
+        let mut told = redis::cmd(words.next().unwrap());
+        words.for_each(|word| {
+            told.arg(word);
+        });
+        told.exec_async(&mut admin).await.unwrap();
+    };
+    tell("CONFIG SET requirepass hunter2").await;
+    tell("CLIENT KILL SKIPME yes TYPE normal").await;
+    eventually(PATIENCE, "it refuses", async || !counts().await).await;
+    tell("CONFIG SET requirepass \"\"").await;
+    eventually(PATIENCE, "it is asked again after a refusal", counts).await;
 }
 
 /// The rule is written twice, in Rust and in Lua.

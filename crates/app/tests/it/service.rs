@@ -1,6 +1,7 @@
 //! The real process: started, asked, signalled, read.
 
 use std::{
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     path::Path,
     process::{ExitStatus, Output, Stdio},
     time::Duration,
@@ -197,9 +198,12 @@ pub(crate) async fn eventually(within: Duration, what: &str, mut is_so: impl Asy
     assert!(asked.await.is_ok(), "not within {within:?}: {what}");
 }
 
-/// A port that is free right now, for programs that cannot say which one they took.
+/// A port that is free right now, for programs that cannot say which one they took. Below the range from which systems
+/// take ports for outgoing connections.
 pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let random = || RandomState::new().build_hasher().finish() % 12_000;
+    let mut ports = std::iter::repeat_with(|| 20_000 + u16::try_from(random()).unwrap());
+    ports.find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap()
 }
 
 /// The repository's root.

@@ -150,7 +150,7 @@ async fn a_locked_table_is_503_by_its_deadline_and_the_others_go_on() {
         [
             ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
             ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"),
-            ("REQUEST_TIMEOUT_MS", "300"),
+            ("REQUEST_TIMEOUT_MS", "2000"),
         ],
     ] {
         let service = Service::start(&database, &settings).await;

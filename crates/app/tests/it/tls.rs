@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf};
 use crm_adapters::testing::TestDatabase;
 use reqwest::{Certificate, Version};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::{
     app::{TestApp, client_builder, taken},
@@ -29,13 +30,13 @@ impl Files {
     }
 
     async fn serve(&self, database: &TestDatabase) -> Service {
-        self.serve_with(database, ("LOG_FORMAT", "json")).await
+        self.serve_with(database, &[]).await
     }
 
-    async fn serve_with(&self, database: &TestDatabase, more: (&str, &str)) -> Service {
+    async fn serve_with(&self, database: &TestDatabase, more: &[(&str, &str)]) -> Service {
         let (chain, key) = (self.path("chain.pem"), self.path("key.pem"));
-        let files = [("TLS_CERT_FILE", chain.to_str().unwrap()), ("TLS_KEY_FILE", key.to_str().unwrap()), more];
-        Service::start(database, &files).await
+        let files = [("TLS_CERT_FILE", chain.to_str().unwrap()), ("TLS_KEY_FILE", key.to_str().unwrap())];
+        Service::start(database, &[&files, more].concat()).await
     }
 }
 
@@ -127,7 +128,7 @@ async fn a_certificate_is_replaced_without_dropping_a_connection() {
 async fn an_idle_connection_of_http_2_does_not_hold_up_the_end() {
     let database = arranged().await;
     let files = Files::new();
-    let mut service = files.serve_with(&database, ("SHUTDOWN_TIMEOUT_MS", "3600000")).await;
+    let mut service = files.serve_with(&database, &[("SHUTDOWN_TIMEOUT_MS", "3600000")]).await;
     let client = client(&files.authority).build().unwrap();
     let response = client.get(format!("{}/livez", service.base_url)).send().await.unwrap();
     assert_eq!(response.version(), Version::HTTP_2);
@@ -135,4 +136,37 @@ async fn an_idle_connection_of_http_2_does_not_hold_up_the_end() {
     service.log.line("stopping").await;
     // Within the patience of this, not within the hour that requests in flight would get.
     assert!(service.ended().await.0.success());
+}
+
+/// HTTP/2 has requests side by side, so a limit of connections alone would be none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_of_http_2_has_a_hundred_requests_in_flight_at_most() {
+    let database = arranged().await;
+    let files = Files::new();
+    let patient = [
+        ("DATABASE_POOL_WAIT_MS", "25000"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "25000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "25000"),
+        ("REQUEST_TIMEOUT_MS", "30000"),
+    ];
+    let service = files.serve_with(&database, &patient).await;
+    let client = client(&files.authority).http2_prior_knowledge().build().unwrap();
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let url = format!("{}/api/customers/usr_1/notes", service.base_url);
+    let mut requests = JoinSet::new();
+    for _ in 0..130 {
+        requests.spawn(taken(client.get(&url).header("cookie", TestApp::cookie("manager"))));
+    }
+    // Those that are refused are answered, the others wait.
+    for _ in 0..30 {
+        let refused = requests.join_next().await.unwrap().unwrap();
+        assert_eq!((refused.status, refused.error().as_str()), (503, "SERVICE_UNAVAILABLE"));
+    }
+    lock.rollback().await.unwrap();
+    while let Some(answer) = requests.join_next().await {
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    assert_eq!(service.log.text().matches("too many requests at once").count(), 30);
 }
