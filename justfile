@@ -7,7 +7,7 @@ set positional-arguments
 default:
     @{{ just_executable() }} --list --unsorted
 
-# Start the service with demo data on a private PostgreSQL (or on DATABASE_URL); Ctrl-C stops both
+# Start the service with demo data on a private PostgreSQL (or on DATABASE_URL, which it migrates); Ctrl-C stops both
 run:
     @exec .just/run
 

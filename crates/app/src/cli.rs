@@ -13,7 +13,7 @@ use crate::{
 
 /// The customer CRM service of the Royal Glow salon platform.
 #[derive(Debug, Parser)]
-#[command(name = "crm", version, about, after_help = "Settings come from the environment: see .env.example.")]
+#[command(name = "crm", version, after_help = "Settings come from the environment: see .env.example.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -68,8 +68,11 @@ pub fn run() -> ExitCode {
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {
-    std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(ExitCode::SUCCESS)
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Whoever reads has read enough: `crm openapi | head`.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => written.map(|()| ExitCode::SUCCESS).map_err(Into::into),
+    }
 }
 
 async fn apply_migrations() -> anyhow::Result<ExitCode> {

@@ -3,7 +3,7 @@
 //! Traces follow W3C Trace Context and go out by OTLP when an endpoint is set. Without one, spans still have ids, so that
 //! log lines and answers carry a trace's id either way.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, io::IsTerminal as _};
 
 use actix_web::http::header::HeaderMap;
 use anyhow::Context as _;
@@ -94,7 +94,9 @@ pub fn init(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
             registry.with(lines.with_filter(filter)).init();
         }
         LogFormat::Pretty => {
-            registry.with(fmt::layer().compact().with_writer(std::io::stderr).with_filter(filter)).init();
+            let colours = std::io::stderr().is_terminal();
+            let lines = fmt::layer().compact().with_ansi(colours).with_writer(std::io::stderr);
+            registry.with(lines.with_filter(filter)).init();
         }
     }
     // The default hook prints the panic's message, which may hold personal data.

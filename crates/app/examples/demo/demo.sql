@@ -18,6 +18,9 @@ CREATE FUNCTION pg_temp.pick(n int, salt text, list text[]) RETURNS text LANGUAG
   $$ SELECT list[1 + pg_temp.draw(n, salt, cardinality(list))] $$;
 CREATE FUNCTION pg_temp.pad(n bigint) RETURNS text LANGUAGE sql IMMUTABLE AS
   $$ SELECT lpad(n::text, greatest(6, length(n::text)), '0') $$;
+-- A moment as the audit log has it.
+CREATE FUNCTION pg_temp.moment(at timestamptz) RETURNS text LANGUAGE sql STABLE AS
+  $$ SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"') $$;
 -- Time is counted in days before "today" and minutes after midnight, salon time. "Now" is noon: 2026-11-01T06:30:00Z.
 CREATE FUNCTION pg_temp.at(days_ago int, minute int) RETURNS timestamptz LANGUAGE sql IMMUTABLE AS
   $$ SELECT (date '2026-11-01' - days_ago + minute * interval '1 minute') AT TIME ZONE 'Asia/Kolkata' $$;
@@ -94,7 +97,7 @@ SELECT n, joined, visits, first_day, last_day, last_minute, ticket, noshows, sou
   CASE WHEN special IS NULL THEN plain_name ELSE split_part(special, '=', 1) END AS name,
   CASE WHEN n = 0 THEN 'customer@example.com' ELSE
     coalesce(split_part(special, '=', 2), pg_temp.mailbox(plain_name)) || n
-      || CASE WHEN pg_temp.draw(n, 'domain', 100) < 65 THEN '@example.com' ELSE '@example.in' END END AS email,
+      || CASE WHEN pg_temp.draw(n, 'domain', 100) < 65 THEN '@example.com' ELSE '@example.org' END END AS email,
   CASE WHEN special IS NOT NULL OR pg_temp.draw(n, 'gender known', 100) < 14 THEN NULL
        WHEN pg_temp.draw(n, 'gender known', 100) < 16 THEN 'prefer_not_to_say'
        WHEN pg_temp.draw(n, 'gender known', 100) < 17 THEN 'other'
@@ -249,14 +252,17 @@ ORDER BY n, k;
 INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, new_values, ip_address, created_at)
 SELECT 'audit_demo_' || pg_temp.pad(row_number() OVER made_in_turn),
        actor, 'create', type, made.id, new_values, '203.0.113.7', created_at
-FROM (SELECT 'usr_demo_manager', 'customer_tag', id, jsonb_build_object('name', name, 'slug', slug, 'color', color), created_at
+FROM (SELECT 'usr_demo_manager', 'customer_tag', id, jsonb_build_object('id', id, 'name', name, 'slug', slug,
+              'color', color, 'description', description, 'createdAt', pg_temp.moment(created_at)), created_at
       FROM customer_tag
       UNION ALL
       SELECT assigned_by, 'customer_tag_assignment', customer_id || ':' || tag_id,
-             jsonb_build_object('customerId', customer_id, 'tagId', tag_id), assigned_at
+             jsonb_build_object('customerId', customer_id, 'tagId', tag_id, 'assignedBy', assigned_by,
+               'assignedAt', pg_temp.moment(assigned_at)), assigned_at
       FROM customer_tag_assignment WHERE customer_id IN (SELECT id FROM demo_customer WHERE n < 200)
       UNION ALL
-      SELECT author_id, 'customer_note', id, jsonb_build_object('customerId', customer_id, 'bookingId', booking_id), created_at
+      SELECT author_id, 'customer_note', id, jsonb_build_object('id', id, 'customerId', customer_id, 'authorId', author_id,
+              'bookingId', booking_id, 'createdAt', pg_temp.moment(created_at)), created_at
       FROM customer_note WHERE customer_id IN (SELECT id FROM demo_customer WHERE n < 200)
      ) AS made (actor, type, id, new_values, created_at)
 WINDOW made_in_turn AS (ORDER BY created_at, type COLLATE "C", made.id COLLATE "C") ORDER BY row_number() OVER made_in_turn;

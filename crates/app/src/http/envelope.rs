@@ -1,6 +1,9 @@
 //! The outermost layer: request id, log line, span and metrics, headers of every answer, errors in the contract's shape.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use actix_web::{
     HttpMessage as _,
@@ -122,7 +125,7 @@ fn observe<B>(response: &mut ServiceResponse<B>, services: &Services, request_id
         method,
         route = route.as_deref().unwrap_or("unknown"),
         status,
-        duration_ms = duration.as_secs_f64() * 1000.0,
+        duration_ms = milliseconds(duration),
         role,
         "request"
     );
@@ -130,6 +133,11 @@ fn observe<B>(response: &mut ServiceResponse<B>, services: &Services, request_id
     if let Some(value) = trace.and_then(|trace| HeaderValue::from_str(&trace.parent).ok()) {
         response.headers_mut().insert(HeaderName::from_static(telemetry::TRACEPARENT), value);
     }
+}
+
+/// With three decimals.
+fn milliseconds(duration: Duration) -> f64 {
+    f64::from(u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)) / 1000.0
 }
 
 /// An inbound id that matches `^[A-Za-z0-9_-]{1,64}$`.
