@@ -62,7 +62,9 @@ impl Health {
 
     /// What was found within the last second, or is found now. Whoever asks meanwhile waits for the same. In a task of its
     /// own: somebody who asks and goes away must not make the next one begin anew.
-    async fn found(&self, deadline: Duration) -> Arc<Found> {
+    async fn found(&self, settings: &HttpSettings) -> Arc<Found> {
+        // Half of what the request itself may take: then there is an answer that tells which check failed.
+        let deadline = settings.request_timeout / 2;
         let looking = self.0.clone();
         let found = actix_web::rt::spawn(async move { looking.found(deadline).await }).await;
         found.unwrap_or_else(|_| Arc::new(Found(vec![Check { name: DATABASE, passed: false, took: Duration::ZERO }])))
@@ -164,7 +166,7 @@ pub(super) async fn readyz(
     lifecycle: web::Data<Lifecycle>,
 ) -> HttpResponse {
     let mut checks = BTreeMap::from([("process", check_status(!lifecycle.is_draining()))]);
-    let found = services.health.found(settings.request_timeout).await;
+    let found = services.health.found(&settings).await;
     // Rate limits are no reason to go elsewhere: without their store requests pass.
     checks.extend(found.0.iter().filter(|check| check.name != RATE_LIMITS).map(|c| (c.name, check_status(c.passed))));
     let ready = checks.values().all(|status| *status == CheckStatus::Pass);
@@ -219,7 +221,7 @@ pub(super) async fn health(
     settings: web::Data<HttpSettings>,
     lifecycle: web::Data<Lifecycle>,
 ) -> HttpResponse {
-    let found = services.health.found(settings.request_timeout).await;
+    let found = services.health.found(&settings).await;
     let failed: Vec<_> = found.0.iter().filter(|check| !check.passed).map(|check| check.name).collect();
     let (status, overall) = if failed.contains(&DATABASE) {
         (StatusCode::SERVICE_UNAVAILABLE, Overall::Unhealthy)

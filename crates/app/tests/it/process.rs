@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{TestApp, http_client, taken},
-    service::{PATIENCE, Service, Starting, arranged, eventually, free_port, run, settings},
+    service::{
+        PATIENCE, Service, Starting, arranged, eventually, free_port, run, settings, until_somebody_waits_for_a_lock,
+    },
 };
 
 #[tokio::test]
@@ -90,11 +92,7 @@ async fn what_is_in_flight_is_answered_and_meanwhile_it_is_not_ready() {
     let written = service.request("POST", "/api/customers/usr_1/notes", "receptionist").json(&json!({"content": "x"}));
     let written = tokio::spawn(taken(written));
     let watcher = database.client().await;
-    eventually(PATIENCE, "the note waits for the lock", async || {
-        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        !watcher.query(waiting, &[]).await.unwrap().is_empty()
-    })
-    .await;
+    until_somebody_waits_for_a_lock(&watcher).await;
 
     service.signal("-TERM");
     service.log.line("stopping").await;
@@ -145,11 +143,7 @@ async fn a_thread_that_ends_takes_no_database_connection_with_it() {
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let note = request(&second, "POST", "/api/customers/usr_1/notes").json(&json!({"content": "x"}));
     let written = tokio::spawn(taken(note));
-    eventually(PATIENCE, "the note waits for the lock", async || {
-        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        !watcher.query(waiting, &[]).await.unwrap().is_empty()
-    })
-    .await;
+    until_somebody_waits_for_a_lock(&watcher).await;
     let threads = format!("/proc/{}/task", service.process.id().unwrap());
     let serving = || {
         let names = std::fs::read_dir(&threads)
@@ -188,6 +182,44 @@ async fn a_database_that_never_answers_is_waited_for_and_then_told() {
     assert_eq!(output.status.code(), Some(1));
     assert!(printed.contains("the database did not answer within 700 ms"), "{printed}");
     assert!(printed.contains("does not answer yet") && !printed.contains("hunter2"), "{printed}");
+}
+
+/// A host that takes connections and never says a word.
+#[tokio::test]
+async fn a_database_that_is_silent_is_given_up() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("postgres://crm@{}/crm?sslmode=disable", silent.local_addr().unwrap());
+    let mut settings = settings(&address);
+    settings.extend([("STARTUP_TIMEOUT_MS", "1500"), ("DATABASE_CONNECT_TIMEOUT_MS", "300")]);
+    let (output, printed) = run(&["serve"], &settings).await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(printed.contains("the database did not answer within 1500 ms"), "{printed}");
+}
+
+/// What would take longer than `SHUTDOWN_TIMEOUT_MS` is cut off, and rolled back.
+#[tokio::test]
+async fn a_shutdown_has_an_end() {
+    let database = arranged().await;
+    let more = [
+        ("SHUTDOWN_TIMEOUT_MS", "1000"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "3600000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "3600000"),
+        ("REQUEST_TIMEOUT_MS", "3600000"),
+    ];
+    let service = Service::start(&database, &more).await;
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let note = service.request("POST", "/api/customers/usr_1/notes", "receptionist").json(&json!({"content": "x"}));
+    let written = tokio::spawn(note.send());
+    let watcher = database.client().await;
+    until_somebody_waits_for_a_lock(&watcher).await;
+    service.signal("-TERM");
+    assert!(service.ended().await.0.success());
+    assert!(written.await.unwrap().is_err());
+    lock.rollback().await.unwrap();
+    let notes: i64 = watcher.query_one("SELECT count(*) FROM customer_note", &[]).await.unwrap().get(0);
+    assert_eq!(notes, 0);
 }
 
 #[tokio::test]

@@ -198,6 +198,15 @@ pub(crate) async fn eventually(within: Duration, what: &str, mut is_so: impl Asy
     assert!(asked.await.is_ok(), "not within {within:?}: {what}");
 }
 
+/// Waits until a request waits for a lock that the test holds.
+pub(crate) async fn until_somebody_waits_for_a_lock(client: &tokio_postgres::Client) {
+    eventually(PATIENCE, "somebody waits for a lock", async || {
+        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+        !client.query(waiting, &[]).await.unwrap().is_empty()
+    })
+    .await;
+}
+
 /// A port that is free right now, for programs that cannot say which one they took. Below the range from which systems
 /// take ports for outgoing connections.
 pub(crate) fn free_port() -> u16 {

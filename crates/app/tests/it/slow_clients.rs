@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     app::{TestApp, parsed, taken},
-    service::{PATIENCE, Service, arranged, eventually},
+    service::{PATIENCE, Service, arranged, until_somebody_waits_for_a_lock},
 };
 
 /// What comes until the server closes.
@@ -122,11 +122,7 @@ async fn a_full_pool_is_503_in_time_and_the_others_go_on() {
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let held = tokio::spawn(taken(service.request("GET", "/api/customers/usr_1/notes", "manager")));
     let watcher = database.client().await;
-    eventually(PATIENCE, "the pool's connection is taken", async || {
-        let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
-        !watcher.query(waiting, &[]).await.unwrap().is_empty()
-    })
-    .await;
+    until_somebody_waits_for_a_lock(&watcher).await;
     let refused = service.get("/api/tags", "manager").await;
     assert_eq!((refused.status, refused.error().as_str()), (503, "SERVICE_UNAVAILABLE"));
     assert_eq!(refused.header("retry-after"), Some("1"));

@@ -5,11 +5,11 @@ use std::{fs, path::PathBuf};
 use crm_adapters::testing::TestDatabase;
 use reqwest::{Certificate, Version};
 use tempfile::TempDir;
-use tokio::task::JoinSet;
+use tokio::{io::AsyncReadExt as _, net::TcpStream, task::JoinSet, time::timeout};
 
 use crate::{
     app::{TestApp, client_builder, taken},
-    service::{Service, arranged, run},
+    service::{PATIENCE, Service, arranged, run},
 };
 
 /// A certificate authority's files, and what clients need to know it by.
@@ -121,6 +121,18 @@ async fn a_certificate_is_replaced_without_dropping_a_connection() {
     }
     service.signal("-TERM");
     assert!(service.ended().await.0.success());
+}
+
+#[tokio::test]
+async fn who_does_not_shake_hands_in_time_is_dropped() {
+    let database = arranged().await;
+    let files = Files::new();
+    let service = files.serve_with(&database, &[("TLS_HANDSHAKE_TIMEOUT_MS", "300")]).await;
+    let mut stream = TcpStream::connect(&service.address).await.unwrap();
+    let mut answer = Vec::new();
+    let closed = timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    let _ = closed.expect("the server closes the connection");
+    assert!(answer.is_empty());
 }
 
 /// HTTP/2 keeps its connection open by pings; a client that idles does not hold the process up until its deadline.
