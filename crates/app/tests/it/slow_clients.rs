@@ -25,7 +25,7 @@ async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
 #[tokio::test]
 async fn who_does_not_send_a_header_in_time_is_dropped() {
     let database = arranged().await;
-    let service = Service::start(&database, &[("HTTP_HEADER_TIMEOUT_MS", "1000")]).await;
+    let service = Service::start(&database, &[("HTTP_HEADER_TIMEOUT_MS", "2000")]).await;
     for begun in ["", "GET /api/tags HT", "GET /api/tags HTTP/1.1\r\nHost: crm\r\nCookie: "] {
         let mut stream = TcpStream::connect(&service.address).await.unwrap();
         stream.write_all(begun.as_bytes()).await.unwrap();

@@ -166,6 +166,8 @@ async fn one_connection_of_http_2_has_a_hundred_requests_in_flight_at_most() {
     let mut holder = database.client().await;
     let lock = holder.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    // The connection that all of them share.
+    assert_eq!(taken(client.get(format!("{}/livez", service.base_url))).await.status, 200);
     let url = format!("{}/api/customers/usr_1/notes", service.base_url);
     let mut requests = JoinSet::new();
     for _ in 0..130 {
