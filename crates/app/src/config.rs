@@ -240,7 +240,7 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
         tls,
         tls_handshake_timeout: tls_handshake_timeout?,
         trusted_proxies,
-        origins: Origins { public: base_url?.origin().ascii_serialization(), allowed: allowed? },
+        origins: Origins { public: base_url?.origin().ascii_serialization(), allowed },
         workers: workers?,
         max_connections: max_connections?,
         keep_alive: keep_alive?,

@@ -171,29 +171,9 @@ impl<'s> Reader<'s> {
         Secret::new(&secret).map_err(|error| self.problem(name, error.to_string())).ok()
     }
 
-    pub(super) fn allowed_origins(&mut self) -> Option<HashSet<String>> {
-        let Some(list) = self.text("ALLOWED_ORIGINS") else {
-            return Some(HashSet::new());
-        };
-        let origins: Option<HashSet<String>> = list
-            .split(',')
-            .map(str::trim)
-            .filter(|origin| !origin.is_empty())
-            // An origin that the parser writes differently would never equal what a browser sends.
-            .map(|origin| {
-                Url::parse(origin)
-                    .ok()
-                    .filter(|url| url.origin().ascii_serialization() == origin)
-                    .map(|_| origin.to_owned())
-            })
-            .collect();
-        if origins.is_none() {
-            self.problem(
-                "ALLOWED_ORIGINS",
-                "must be origins such as https://desk.example.com, separated by commas, without a path",
-            );
-        }
-        origins
+    pub(super) fn allowed_origins(&mut self) -> HashSet<String> {
+        let rule = "must be origins such as https://desk.example.com, separated by commas, without a path";
+        self.parse("ALLOWED_ORIGINS", rule, origins).unwrap_or_default()
     }
 
     pub(super) fn finish<T>(mut self, value: Option<T>) -> Result<T, Problems> {
@@ -204,6 +184,13 @@ impl<'s> Reader<'s> {
             _ => Err(self.problems),
         }
     }
+}
+
+fn origins(list: &str) -> Option<HashSet<String>> {
+    let origins = list.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    // An origin that the parser writes differently would never equal what a browser sends.
+    let as_sent = |origin: &&str| Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+    origins.map(|origin| Some(origin).filter(as_sent).map(str::to_owned)).collect()
 }
 
 fn first_of_rotated(list: &str) -> Option<String> {

@@ -45,42 +45,27 @@ pub(super) struct Mounted {
 /// An endpoint of that handler: `endpoint!(least_role, module::handler)`, or `endpoint!(open, module::handler)` for
 /// anyone, without any check.
 macro_rules! endpoint {
-    (open, $module:ident :: $handler:ident) => {
-        ::pastey::paste! { $crate::http::endpoint::open::<$module::[<__path_ $handler>], _, _>($module::$handler) }
-    };
-    ($least_role:expr, $module:ident :: $handler:ident) => {
+    (open, $module:ident :: $handler:ident) => { endpoint!(@ None, $module::$handler) };
+    (@ $least_role:expr, $module:ident :: $handler:ident) => {
         ::pastey::paste! {
-            $crate::http::endpoint::guarded::<$module::[<__path_ $handler>], _, _>($least_role, $module::$handler)
+            $crate::http::endpoint::described_by::<$module::[<__path_ $handler>], _, _>($least_role, $module::$handler)
         }
     };
+    ($least_role:expr, $module:ident :: $handler:ident) => { endpoint!(@ Some($least_role), $module::$handler) };
 }
 pub(super) use endpoint;
 
-/// For callers of at least that role.
-pub(super) fn guarded<P, F, Args>(least_role: Role, handler: F) -> Endpoint
+/// For callers of at least that role; `None`: for anyone, without any check.
+pub(super) fn described_by<P, F, Args>(least_role: Option<Role>, handler: F) -> Endpoint
 where
     P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>,
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let described = described::<P>(Some(least_role));
+    let described = described::<P>(least_role);
     let methods = methods_of(&described);
-    let route = route_of(methods, handler, Some(least_role));
-    Endpoint { described, mounted: Mounted { methods, route } }
-}
-
-/// For anyone, without any check.
-pub(super) fn open<P, F, Args>(handler: F) -> Endpoint
-where
-    P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>,
-    F: Handler<Args>,
-    Args: FromRequest + 'static,
-    F::Output: Responder + 'static,
-{
-    let described = described::<P>(None);
-    let methods = methods_of(&described);
-    Endpoint { described, mounted: Mounted { methods, route: route_of(methods, handler, None) } }
+    Endpoint { described, mounted: Mounted { methods, route: route_of(methods, handler, least_role) } }
 }
 
 /// A page that is no part of the API: for anyone, and not described.

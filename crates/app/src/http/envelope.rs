@@ -22,7 +22,14 @@ use actix_web::{
 use crm_domain::role::Actor;
 use tracing::{Instrument as _, Span};
 
-use super::{HttpSettings, connection::Watched, cors, error::ApiError, health::OwnBody, rate_limit, render};
+use super::{
+    HttpSettings,
+    connection::Watched,
+    cors,
+    error::ApiError,
+    rate_limit,
+    render::{self, OwnBody},
+};
 use crate::{
     lifecycle::Lifecycle,
     telemetry::{self, chain, known_method},
@@ -80,7 +87,7 @@ pub(super) async fn envelope(
             response = with_error_body(response, &request_id);
         }
         finish(&mut response, &settings, &lifecycle, &request_id);
-        observe(&mut response, &services, &request_id, began);
+        observe(&mut response, &services, method, &request_id, began);
         drop((active, in_flight));
         Ok(response)
     };
@@ -109,9 +116,14 @@ fn finish<B>(response: &mut ServiceResponse<B>, settings: &HttpSettings, lifecyc
 }
 
 /// Tells log, span and metrics what came of a request: never the address itself, which holds ids and search terms.
-fn observe<B>(response: &mut ServiceResponse<B>, services: &Services, request_id: &str, began: Instant) {
+fn observe<B>(
+    response: &mut ServiceResponse<B>,
+    services: &Services,
+    method: &'static str,
+    request_id: &str,
+    began: Instant,
+) {
     let request = response.request();
-    let method = known_method(request.method().as_str());
     let route = request.match_pattern();
     let status = response.status().as_u16();
     let role = request.extensions().get::<Actor>().map(|actor| actor.role.as_str());

@@ -9,11 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_web::{
-    HttpResponse,
-    http::{StatusCode, header::ContentType},
-    web,
-};
+use actix_web::{HttpResponse, http::StatusCode, web};
 use crm_domain::{health::StoreHealth, rate_limit::RateLimits};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -30,7 +26,6 @@ use crate::{lifecycle::Lifecycle, wire::Services};
 const FRESH: Duration = Duration::from_secs(1);
 
 /// Looks after what this service needs.
-#[derive(Clone)]
 pub struct Health(Arc<Looking>);
 
 struct Looking {
@@ -136,7 +131,7 @@ pub(super) struct LivezResponse {
     responses((status = 200, description = "It runs.", body = LivezResponse))
 )]
 pub(super) async fn livez() -> HttpResponse {
-    respond(StatusCode::OK, &LivezResponse { status: CheckStatus::Pass })
+    render::bare(StatusCode::OK, &LivezResponse { status: CheckStatus::Pass })
 }
 
 #[derive(Serialize, ToSchema)]
@@ -171,7 +166,7 @@ pub(super) async fn readyz(
     checks.extend(found.0.iter().filter(|check| check.name != RATE_LIMITS).map(|c| (c.name, check_status(c.passed))));
     let ready = checks.values().all(|status| *status == CheckStatus::Pass);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    respond(status, &ReadyzResponse { status: check_status(ready), checks })
+    render::bare(status, &ReadyzResponse { status: check_status(ready), checks })
 }
 
 #[derive(Serialize, ToSchema)]
@@ -241,16 +236,5 @@ pub(super) async fn health(
         uptime: lifecycle.uptime().as_secs(),
         checks: checks.collect(),
     };
-    respond(status, &body)
+    render::bare(status, &body)
 }
-
-/// Outside the envelope, a failure too (contract, "Envelope").
-fn respond(status: StatusCode, body: &impl Serialize) -> HttpResponse {
-    let mut response = HttpResponse::build(status).insert_header(ContentType::json()).body(render::json(body));
-    response.extensions_mut().insert(OwnBody);
-    response
-}
-
-/// Marks a response whose body is what it should be, whatever its status.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct OwnBody;

@@ -5,10 +5,10 @@
 use actix_web::{HttpResponse, http::StatusCode, http::header::ContentType, web::Bytes};
 use crm_domain::page::PageRequest;
 use serde::{Serialize, Serializer, ser::Error as _};
+use time::{Date, OffsetDateTime, UtcOffset, macros::format_description};
 use utoipa::ToSchema;
 
 use super::openapi::schemas;
-use time::{Date, OffsetDateTime, UtcOffset, macros::format_description};
 
 /// Where a page stands in its list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -52,6 +52,17 @@ pub(super) fn page(request: PageRequest, total_count: u64, data: impl Serialize)
     let meta = Meta { page: request.number(), total_pages: request.total_pages(total_count), total_count };
     respond(StatusCode::OK, &Paginated { success: true, data, meta })
 }
+
+/// An answer outside the envelope, a failure too (contract, "Envelope": health).
+pub(super) fn bare(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    let mut response = respond(status, body);
+    response.extensions_mut().insert(OwnBody);
+    response
+}
+
+/// Marks a response whose body is what it should be, whatever its status.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct OwnBody;
 
 fn respond(status: StatusCode, body: &impl Serialize) -> HttpResponse {
     HttpResponse::build(status).insert_header(ContentType::json()).body(json(body))
