@@ -135,21 +135,23 @@ impl DatabaseAddress {
     }
 }
 
-/// Everything `crm healthcheck` needs: where the service listens, and whether it speaks TLS there.
+/// Everything `crm healthcheck` needs: an address that answers `/livez` and `/readyz`, and whether it speaks TLS there.
 #[derive(Debug)]
-pub struct ListeningAddress {
+pub struct HealthAddress {
     /// Where the service listens.
     pub address: SocketAddr,
     /// Whether it answers HTTPS.
     pub tls: bool,
 }
 
-impl ListeningAddress {
-    /// Reads `BIND_ADDRESS`, and whether `TLS_CERT_FILE` is set.
+impl HealthAddress {
+    /// Reads `METRICS_ADDRESS`: there health checks get an answer also when clients hold all connections of the API. When
+    /// it is unset, or its port is taken as it comes, reads `BIND_ADDRESS`, and whether `TLS_CERT_FILE` is set.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
-        let address = reader.address("BIND_ADDRESS");
-        let tls = reader.text("TLS_CERT_FILE").is_some();
+        let metrics_address = reader.address("METRICS_ADDRESS").filter(|address| address.port() != 0);
+        let address = metrics_address.or_else(|| reader.address("BIND_ADDRESS"));
+        let tls = metrics_address.is_none() && reader.text("TLS_CERT_FILE").is_some();
         reader.finish(address.map(|address| Self { address, tls }))
     }
 }
@@ -228,9 +230,11 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
     let allowed = reader.allowed_origins();
     let workers = reader.count("HTTP_WORKERS", 256);
     let max_connections = reader.count("HTTP_MAX_CONNECTIONS", 65_536);
+    let share = reader.count("HTTP_MAX_CONNECTIONS_PER_ADDRESS", 65_536);
     let keep_alive = reader.milliseconds("HTTP_KEEP_ALIVE_MS");
     let header_timeout = reader.milliseconds("HTTP_HEADER_TIMEOUT_MS");
     let body_timeout = reader.milliseconds("HTTP_BODY_TIMEOUT_MS");
+    let write_timeout = reader.milliseconds("HTTP_WRITE_TIMEOUT_MS");
     let request_timeout = reader.milliseconds("REQUEST_TIMEOUT_MS");
     let shutdown_timeout = reader.milliseconds("SHUTDOWN_TIMEOUT_MS");
     let limits = limits(reader);
@@ -243,9 +247,11 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
         origins: Origins { public: base_url?.origin().ascii_serialization(), allowed },
         workers: workers?,
         max_connections: max_connections?,
+        max_connections_per_address: share.unwrap_or(max_connections?.div_ceil(4)),
         keep_alive: keep_alive?,
         header_timeout: header_timeout?,
         body_timeout: body_timeout?,
+        write_timeout: write_timeout?,
         request_timeout: request_timeout?,
         shutdown_timeout: shutdown_timeout?,
         limits: limits?,
@@ -347,6 +353,8 @@ mod tests {
             ("HTTP_KEEP_ALIVE_MS", "forever"),
             ("HTTP_HEADER_TIMEOUT_MS", "0"),
             ("HTTP_BODY_TIMEOUT_MS", "0"),
+            ("HTTP_WRITE_TIMEOUT_MS", "0"),
+            ("HTTP_MAX_CONNECTIONS_PER_ADDRESS", "0"),
             ("STARTUP_TIMEOUT_MS", "0"),
             ("SHUTDOWN_DELAY_MS", "3600001"),
             ("RATE_LIMIT_USER_REQUESTS", "-1"),

@@ -8,14 +8,14 @@ use std::{
 
 use anyhow::Context as _;
 
-use crate::config::{Environment, ListeningAddress};
+use crate::config::{Environment, HealthAddress};
 
 /// The longest an answer is waited for: less than container engines wait for a check.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Exits with 0 when `/livez` (or `/readyz`) answers 200, else with 1.
 pub(crate) fn run(ready: bool) -> anyhow::Result<ExitCode> {
-    let ListeningAddress { address, tls } = ListeningAddress::read(&Environment)?;
+    let HealthAddress { address, tls } = HealthAddress::read(&Environment)?;
     let scheme = if tls { "https" } else { "http" };
     let path = if ready { "readyz" } else { "livez" };
     let client = reqwest::blocking::Client::builder()

@@ -18,25 +18,21 @@ mod error;
 mod extract;
 mod field;
 pub mod health;
+pub mod metrics_server;
 mod notes;
 mod openapi;
 pub mod rate_limit;
 mod render;
+pub mod server;
 mod tags;
 pub mod tls;
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::{SocketAddr, TcpListener},
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use actix_web::{
-    App, HttpServer,
+    App,
     body::MessageBody,
-    dev::{Server, ServiceFactory, ServiceRequest, ServiceResponse},
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
     middleware::from_fn,
     web::{self, ServiceConfig},
 };
@@ -44,7 +40,6 @@ use crm_domain::role::Role;
 
 use self::{
     client_address::TrustedProxies,
-    connection::Connections,
     cross_site::Origins,
     endpoint::{Endpoint, Mounted, endpoint, resource},
     envelope::Surroundings,
@@ -70,12 +65,16 @@ pub struct HttpSettings {
     pub workers: usize,
     /// The most client connections at once.
     pub max_connections: usize,
+    /// The most client connections at once of one address that is no trusted proxy.
+    pub max_connections_per_address: usize,
     /// How long an idle connection is kept.
     pub keep_alive: Duration,
     /// The longest a client may take to send a request's header.
     pub header_timeout: Duration,
     /// The longest a client may take to send a request's body.
     pub body_timeout: Duration,
+    /// The longest a client may read nothing of an answer that waits for it.
+    pub write_timeout: Duration,
     /// The longest a request may take.
     pub request_timeout: Duration,
     /// The longest that requests in flight are waited for at shutdown.
@@ -151,51 +150,4 @@ pub fn app(
         .configure(move |config| routes(config, docs))
         .default_service(web::to(endpoint::unknown_path))
         .wrap(from_fn(move |request, next| envelope::envelope(around.clone(), request, next)))
-}
-
-/// A server that listens.
-pub struct Listening {
-    /// Where: the port is known even when the setting said 0.
-    pub address: SocketAddr,
-    /// Ends when the server has stopped.
-    pub running: Server,
-}
-
-/// Binds the address and starts to answer. Signals are the caller's to handle.
-pub fn server(services: Services, settings: &HttpSettings, lifecycle: Arc<Lifecycle>) -> io::Result<Listening> {
-    let listener = TcpListener::bind(settings.bind_address)?;
-    let address = listener.local_addr()?;
-    let services = web::Data::new(services);
-    let data = web::Data::new(settings.clone());
-    let connections = Connections::default();
-    actix_web::rt::spawn(close_idle(connections.clone(), settings.clone(), Arc::downgrade(&lifecycle)));
-    let lifecycle = web::Data::from(lifecycle);
-    let server = HttpServer::new(move || app(services.clone(), data.clone(), lifecycle.clone()))
-        .on_connect(move |connection, beside| connections.watch(connection, beside))
-        .workers(settings.workers)
-        // actix counts for each worker.
-        .max_connections(settings.max_connections.div_ceil(settings.workers))
-        .keep_alive(settings.keep_alive)
-        .client_request_timeout(settings.header_timeout)
-        .tls_handshake_timeout(settings.tls_handshake_timeout)
-        .shutdown_timeout(settings.shutdown_timeout.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX))
-        .disable_signals();
-    let running = match &settings.tls {
-        Some(certificate) => server.listen_rustls_0_23(listener, certificate.server_config())?,
-        None => server.listen(listener)?,
-    }
-    .run();
-    Ok(Listening { address, running })
-}
-
-/// Closes idle connections as long as there is a server.
-async fn close_idle(connections: Connections, settings: HttpSettings, lifecycle: Weak<Lifecycle>) {
-    // A header may begin when a connection has idled for its whole time.
-    let limit = settings.keep_alive + settings.header_timeout;
-    let mut look = tokio::time::interval(connection::LOOK_INTERVAL);
-    loop {
-        look.tick().await;
-        let Some(lifecycle) = lifecycle.upgrade() else { return };
-        connections.close_idle(limit, &lifecycle);
-    }
 }

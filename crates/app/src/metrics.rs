@@ -5,13 +5,11 @@
 //! never hold what a client chose freely.
 
 use std::{
-    fmt, io,
-    net::{SocketAddr, TcpListener},
+    fmt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use actix_web::{App, HttpResponse, HttpServer, dev::Server, http::header::CONTENT_TYPE, web};
 use crm_domain::{
     health::{Connections, StoreHealth},
     session::NotSignedIn,
@@ -59,6 +57,55 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
+/// Why a request or a connection ended without the service's whole answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// The client closed or reset the connection.
+    ClientGone,
+    /// The client read nothing of an answer for too long.
+    WriteTimeout,
+    /// The client did not send a whole header in time.
+    HeaderTimeout,
+    /// The client sent what is not HTTP/1.1.
+    Malformed,
+    /// The TLS handshake failed or took too long.
+    TlsHandshake,
+    /// The connection had no request for too long.
+    Idle,
+    /// The connection was idle and made room for another.
+    Evicted,
+    /// The process stopped before the answer was complete.
+    Stopped,
+}
+
+impl EndReason {
+    const ALL: [Self; 8] = [
+        Self::ClientGone,
+        Self::WriteTimeout,
+        Self::HeaderTimeout,
+        Self::Malformed,
+        Self::TlsHandshake,
+        Self::Idle,
+        Self::Evicted,
+        Self::Stopped,
+    ];
+
+    /// The reason as logs and metrics name it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientGone => "client_gone",
+            Self::WriteTimeout => "write_timeout",
+            Self::HeaderTimeout => "header_timeout",
+            Self::Malformed => "malformed",
+            Self::TlsHandshake => "tls_handshake",
+            Self::Idle => "idle",
+            Self::Evicted => "evicted",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
 /// Everything that is counted.
 pub struct Metrics {
     registry: Registry,
@@ -67,6 +114,9 @@ pub struct Metrics {
     rate_limit_refusals: Family<PolicyLabels, Counter>,
     rate_limit_store_failures: Counter,
     session_refusals: Family<ReasonLabels, Counter>,
+    unanswered: Family<ReasonLabels, Counter>,
+    connections: Gauge,
+    connection_refusals: Counter,
     outage: Mutex<Outage>,
 }
 
@@ -109,6 +159,20 @@ impl Metrics {
             "Requests without a valid session, by reason",
             session_refusals.clone(),
         );
+        let unanswered = Family::<ReasonLabels, Counter>::default();
+        registry.register(
+            "crm_unanswered_requests",
+            "Requests and connections that ended without the whole answer, by reason",
+            unanswered.clone(),
+        );
+        let connections = Gauge::default();
+        registry.register("crm_client_connections", "Client connections that are open", connections.clone());
+        let connection_refusals = Counter::default();
+        registry.register(
+            "crm_connection_refusals",
+            "Client connections closed at once because their address had its share",
+            connection_refusals.clone(),
+        );
         registry.register_collector(Box::new(PoolCollector(store)));
         // From the first scrape on: a counter that appears with its first count has no rate yet.
         for policy in POLICIES {
@@ -117,6 +181,9 @@ impl Metrics {
         for reason in NotSignedIn::ALL {
             drop(session_refusals.get_or_create(&ReasonLabels { reason: reason_label(reason) }));
         }
+        for reason in EndReason::ALL {
+            drop(unanswered.get_or_create(&ReasonLabels { reason: reason.as_str() }));
+        }
         Self {
             registry,
             durations,
@@ -124,6 +191,9 @@ impl Metrics {
             rate_limit_refusals,
             rate_limit_store_failures,
             session_refusals,
+            unanswered,
+            connections,
+            connection_refusals,
             outage: Mutex::default(),
         }
     }
@@ -173,6 +243,21 @@ impl Metrics {
     /// A request had no valid session.
     pub(crate) fn session_refused(&self, reason: NotSignedIn) {
         self.session_refusals.get_or_create(&ReasonLabels { reason: reason_label(reason) }).inc();
+    }
+
+    /// A request or a connection ended without the whole answer.
+    pub(crate) fn request_unanswered(&self, reason: EndReason) {
+        self.unanswered.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// That many client connections are open.
+    pub(crate) fn set_connections(&self, count: usize) {
+        self.connections.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// A client connection was closed at once because its address had its share.
+    pub(crate) fn connection_refused(&self) {
+        self.connection_refusals.inc();
     }
 
     /// Everything counted so far, in Prometheus' text format.
@@ -236,35 +321,6 @@ impl Collector for PoolCollector {
         }
         Ok(())
     }
-}
-
-/// A server that shows metrics, and nothing else.
-pub struct Exposed {
-    /// Where: the port is known even when the setting said 0.
-    pub address: SocketAddr,
-    /// Ends when the server has stopped.
-    pub running: Server,
-}
-
-/// Shows `metrics` at `/metrics` on an address of its own.
-pub fn expose(metrics: Arc<Metrics>, address: SocketAddr) -> io::Result<Exposed> {
-    let listener = TcpListener::bind(address)?;
-    let address = listener.local_addr()?;
-    let metrics = web::Data::from(metrics);
-    let running =
-        HttpServer::new(move || App::new().app_data(metrics.clone()).route("/metrics", web::get().to(scrape)))
-            .workers(1)
-            .disable_signals()
-            // Nobody's work is lost when a scrape is.
-            .shutdown_timeout(0)
-            .listen(listener)?
-            .run();
-    Ok(Exposed { address, running })
-}
-
-async fn scrape(metrics: web::Data<Metrics>) -> HttpResponse {
-    let format = "text/plain; version=0.0.4; charset=utf-8";
-    HttpResponse::Ok().insert_header((CONTENT_TYPE, format)).body(metrics.exposition())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
-use actix_web::dev::ServerHandle;
+use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context as _, bail};
 use crm_adapters::postgres::{Pool, attach};
 use crm_domain::store::StoreError;
@@ -13,9 +13,8 @@ use tokio::{
 
 use crate::{
     config::{Config, Environment},
-    http::{self, tls::Certificate},
+    http::{metrics_server, server, tls::Certificate},
     lifecycle::Lifecycle,
-    metrics,
     telemetry::{self, chain},
     wire::{self, Services},
 };
@@ -47,26 +46,27 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             missing.join("\n  ")
         );
     }
-    let services = Services::of(wire::ports(config, pool)?);
+    let services = web::Data::new(Services::of(wire::ports(config, pool)?));
     let lifecycle = Arc::new(Lifecycle::default());
-    let exposed = config.metrics_address.map(|address| {
-        metrics::expose(services.metrics.clone(), address).with_context(|| format!("cannot listen on {address}"))
+    let metrics_server = config.metrics_address.map(|address| {
+        metrics_server::start(services.clone(), &config.http, lifecycle.clone(), address)
+            .with_context(|| format!("cannot listen on {address}"))
     });
-    let exposed = exposed.transpose()?;
-    let server = http::server(services, &config.http, lifecycle.clone())
+    let metrics_server = metrics_server.transpose()?;
+    let server = server::start(services, &config.http, lifecycle.clone())
         .with_context(|| format!("cannot listen on {}", config.http.bind_address))?;
     tracing::info!(
         address = %server.address,
         tls = config.http.tls.is_some(),
-        metrics_address = exposed.as_ref().map(|exposed| exposed.address.to_string()),
+        metrics_address = metrics_server.as_ref().map(|server| server.address.to_string()),
         cookie = config.session.cookie_name.as_str(),
         secret_sha256 = config.session.secret.fingerprint(),
         pool = config.database.pool.size,
         "serving"
     );
-    if let Some(exposed) = exposed {
+    if let Some(metrics_server) = metrics_server {
         // Until the process ends: what happens at shutdown is worth a last scrape.
-        actix_web::rt::spawn(exposed.running);
+        actix_web::rt::spawn(metrics_server.running);
     }
     let handle = server.running.handle();
     let delay = config.lifecycle.shutdown_delay;

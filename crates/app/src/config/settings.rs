@@ -20,7 +20,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "DATABASE_URL",
         None,
-        "The platform's database, e.g. postgres://user:password@host:5432/database?sslmode=verify-full; sslmode is disable, prefer, require or verify-full (with sslrootcert=file for a private authority). Required.",
+        "The platform's database, e.g. postgres://user:password@host:5432/database?sslmode=verify-full; sslmode is disable, prefer, require, verify-ca or verify-full (with sslrootcert=file for a private authority). Required.",
     ),
     setting(
         "BETTER_AUTH_SECRET",
@@ -61,7 +61,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "TLS_CERT_FILE",
         None,
-        "A file with the server's certificate chain in PEM: with TLS_KEY_FILE, answers HTTPS itself; both are read again on SIGHUP.",
+        "A file with the server's certificate chain in PEM: with TLS_KEY_FILE, answers HTTPS itself (HTTP/1.1); both are read again on SIGHUP.",
     ),
     setting("TLS_KEY_FILE", None, "A file with the certificate's private key in PEM."),
     setting("TLS_HANDSHAKE_TIMEOUT_MS", Some("3000"), "The longest a TLS handshake may take, in milliseconds."),
@@ -74,7 +74,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "HTTP_MAX_CONNECTIONS",
         Some("512"),
-        "The most client connections at once, 1 to 65536; further ones wait to be accepted.",
+        "The most client connections at once, 1 to 65536; further ones wait to be accepted. When none is left, the one that has idled longest is closed.",
+    ),
+    setting(
+        "HTTP_MAX_CONNECTIONS_PER_ADDRESS",
+        None,
+        "The most client connections at once of one address that is no trusted proxy, 1 to 65536. Unset: a quarter of HTTP_MAX_CONNECTIONS.",
     ),
     setting(
         "HTTP_KEEP_ALIVE_MS",
@@ -90,6 +95,11 @@ pub const SETTINGS: &[Setting] = &[
         "HTTP_BODY_TIMEOUT_MS",
         Some("5000"),
         "The longest a client may take to send a request's body, in milliseconds.",
+    ),
+    setting(
+        "HTTP_WRITE_TIMEOUT_MS",
+        Some("10000"),
+        "The longest a client may read nothing of an answer that waits for it, in milliseconds; then its connection is closed.",
     ),
     setting(
         "REQUEST_TIMEOUT_MS",
@@ -159,7 +169,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "METRICS_ADDRESS",
         None,
-        "Where Prometheus reads /metrics: an IP address and a port that the public cannot reach; port 0 takes a free one. Unset: nowhere.",
+        "Where Prometheus reads /metrics, and health checks /livez and /readyz: an IP address and a port that the public cannot reach; port 0 takes a free one. Unset: nowhere.",
     ),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -169,8 +179,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("OTEL_SERVICE_NAME", Some("royal-glow-crm"), "The service's name in traces."),
     setting(
         "API_DOCS",
-        Some("true"),
-        "Whether /api/openapi.json and the reference page /api/docs are served, true or false.",
+        Some("false"),
+        "Whether /api/openapi.json and the reference page /api/docs are served to anyone, true or false.",
     ),
     setting("LOG_FORMAT", Some("json"), "json, one object a line, or pretty."),
     setting(

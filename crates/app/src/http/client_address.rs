@@ -20,6 +20,12 @@ impl TrustedProxies {
             .map(Self)
     }
 
+    /// Whether the machine at that address is a trusted proxy.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
     /// The address of the client at the far end: the last one that no trusted proxy vouches for. `X-Forwarded-For` is
     /// read, or, only if there is none, `Forwarded` (RFC 7239). A proxy that sets neither is itself the client.
     #[must_use]
@@ -32,7 +38,7 @@ impl TrustedProxies {
         };
         // Each hop was written by the machine at the address before it, the nearest last.
         for hop in hops.into_iter().rev() {
-            if !self.0.iter().any(|network| network.contains(&client)) {
+            if !self.contains(client) {
                 break;
             }
             // Something that is not an address hides whoever comes before it.

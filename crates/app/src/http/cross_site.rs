@@ -34,11 +34,9 @@ impl Origins {
             return matches!(site.as_bytes(), b"same-origin" | b"none");
         }
         let Some(origin) = origin else { return true };
-        // HTTP/2 has the host in the request's target.
-        let host = headers
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-            .or_else(|| uri.authority().map(actix_web::http::uri::Authority::as_str));
+        // A target in absolute form names the host; the `Host` field must not say otherwise (RFC 9112, 3.2.2).
+        let target = uri.authority().map(actix_web::http::uri::Authority::as_str);
+        let host = target.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok()));
         origin == self.public || (origin.split_once("://").map(|(_, host)| host) == host && host.is_some())
     }
 }

@@ -3,17 +3,14 @@
 
 use std::{
     borrow::Cow,
-    convert::Infallible,
     sync::{Arc, LazyLock},
 };
 
 use actix_web::{
-    HttpRequest, HttpResponse,
-    body::{MessageBody, SizedStream},
+    HttpRequest, HttpResponse, HttpResponseBuilder,
     http::header::{CONTENT_SECURITY_POLICY, ContentType},
     web::{Bytes, ServiceConfig},
 };
-use futures_util::stream;
 use utoipa_swagger_ui::Config;
 
 use super::{
@@ -55,9 +52,6 @@ const SCRIPT: &str = r##"SwaggerUIBundle({
 });
 "##;
 
-/// How many bytes of a file are on their way at once.
-const PIECE: usize = 16 * 1024;
-
 static DOCUMENT: LazyLock<String> = LazyLock::new(super::openapi);
 
 /// Mounts the description and its page.
@@ -68,19 +62,26 @@ pub(super) fn mount(config: &mut ServiceConfig) {
         .service(resource("/api/docs/{file}", vec![endpoint::page(file)]));
 }
 
+/// An answer after which the connection closes: these are large, and anyone may ask for them.
+fn last_answer() -> HttpResponseBuilder {
+    let mut response = HttpResponse::Ok();
+    response.force_close();
+    response
+}
+
 async fn document() -> HttpResponse {
-    HttpResponse::Ok().insert_header(ContentType::json()).body(DOCUMENT.as_str())
+    last_answer().insert_header(ContentType::json()).body(DOCUMENT.as_str())
 }
 
 async fn page() -> HttpResponse {
-    HttpResponse::Ok().insert_header(ContentType::html()).insert_header((CONTENT_SECURITY_POLICY, POLICY)).body(PAGE)
+    last_answer().insert_header(ContentType::html()).insert_header((CONTENT_SECURITY_POLICY, POLICY)).body(PAGE)
 }
 
 /// A file of Swagger UI's.
 async fn file(request: HttpRequest) -> Answer {
     let name = request.match_info().query("file");
     if name == "reference.js" {
-        return Ok(HttpResponse::Ok().content_type("text/javascript").body(SCRIPT));
+        return Ok(last_answer().content_type("text/javascript").body(SCRIPT));
     }
     if !FILES.contains(&name) {
         return Err(ApiError::unknown_path());
@@ -91,12 +92,5 @@ async fn file(request: HttpRequest) -> Answer {
         Cow::Borrowed(text) => Bytes::from_static(text),
         Cow::Owned(text) => text.into(),
     };
-    Ok(HttpResponse::Ok().content_type(found.content_type).body(in_pieces(text)))
-}
-
-/// A text of more than a megabyte, of which a client that does not read gets no more than a piece into our memory.
-fn in_pieces(text: Bytes) -> impl MessageBody {
-    let length = text.len();
-    let pieces = (0..length).step_by(PIECE).map(move |start| text.slice(start..length.min(start + PIECE)));
-    SizedStream::new(length as u64, stream::iter(pieces.map(Ok::<_, Infallible>)))
+    Ok(last_answer().content_type(found.content_type).body(text))
 }

@@ -2,29 +2,32 @@
 
 use std::{
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use actix_web::{
     HttpMessage as _,
-    body::{BoxBody, EitherBody, MessageBody},
-    dev::{ServiceRequest, ServiceResponse},
+    body::{BoxBody, MessageBody},
+    dev::{Payload, ServiceRequest, ServiceResponse},
+    error::PayloadError,
     http::{
-        ConnectionType,
+        ConnectionType, Version,
         header::{
-            CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
-            STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
+            STRICT_TRANSPORT_SECURITY, TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
         },
     },
     middleware::Next,
     web,
 };
 use crm_domain::role::Actor;
+use futures_util::{StreamExt as _, stream};
 use tracing::{Instrument as _, Span};
 
 use super::{
     HttpSettings,
-    connection::Watched,
+    connection::{AnswerBody, Delivery, RequestInFlight, TrackedConnection, UnreadBody},
     cors,
     error::ApiError,
     rate_limit,
@@ -32,6 +35,7 @@ use super::{
 };
 use crate::{
     lifecycle::Lifecycle,
+    metrics::{ActiveRequest, EndReason, Metrics},
     telemetry::{self, chain, known_method},
     wire::Services,
 };
@@ -63,35 +67,114 @@ pub(super) struct Surroundings {
 /// deadlines and refusals into answers, and so does actix itself.
 pub(super) async fn envelope(
     around: Surroundings,
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
-) -> Result<ServiceResponse<EitherBody<impl MessageBody, BoxBody>>, actix_web::Error> {
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let began = Instant::now();
     let Surroundings { services, settings, lifecycle } = around;
     let request_id = kept_request_id(request.headers()).unwrap_or_else(|| format!("req_{}", services.ids.ulid()));
-    let active = services.metrics.begin_request();
-    let in_flight = request.conn_data::<Arc<Watched>>().cloned().map(Watched::begin_request);
-    let is_one_too_many = matches!(in_flight, Some(None));
     let method = known_method(request.method().as_str());
+    let mut answer = UnsentAnswer {
+        metrics: services.metrics.clone(),
+        in_flight: begin_request(&mut request),
+        _active: services.metrics.begin_request(),
+        request_id: request_id.clone(),
+        method,
+        route: None,
+        began,
+        is_sent: false,
+    };
     let span = telemetry::request_span(method, &request_id, request.headers());
 
     let work = async {
-        let mut response = if is_one_too_many {
-            let error = ApiError::Unavailable("too many requests at once on one connection".into());
-            request.error_response(error).map_into_right_body()
-        } else {
-            next.call(request).await?.map_into_left_body()
-        };
+        let mut response = next.call(request).await?.map_into_boxed_body();
         let failed = response.status().is_client_error() || response.status().is_server_error();
         if failed && !response.response().extensions().contains::<OwnBody>() {
             response = with_error_body(response, &request_id);
         }
         finish(&mut response, &settings, &lifecycle, &request_id);
+        if answer.has_broken_body() {
+            // What follows the break cannot be told apart.
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
         observe(&mut response, &services, method, &request_id, began);
-        drop((active, in_flight));
-        Ok(response)
+        answer.route = response.request().match_pattern();
+        let connection = answer.in_flight.as_ref().map(|in_flight| in_flight.connection().clone());
+        Ok(response.map_body(|_, body| BoxBody::new(AnswerBody::new(body, Box::new(answer), connection))))
     };
     work.instrument(span).await
+}
+
+/// Tells the request's connection that its body is to be read, and gives the handler a body that fails when its framing
+/// breaks. `None` in tests without a connection.
+fn begin_request(request: &mut ServiceRequest) -> Option<RequestInFlight> {
+    let connection = request.conn_data::<Arc<TrackedConnection>>()?.clone();
+    let body = unread_body(request);
+    if body == UnreadBody::Chunked {
+        let (connection, mut payload) = (connection.clone(), request.take_payload());
+        let checked = stream::poll_fn(move |context| {
+            if connection.has_broken_framing() {
+                return Poll::Ready(Some(Err(PayloadError::EncodingCorrupted)));
+            }
+            payload.poll_next_unpin(context)
+        });
+        request.set_payload(Payload::Stream { payload: Box::pin(checked) });
+    }
+    Some(connection.begin_request(body))
+}
+
+/// How the request's body is framed, as actix-http has read it.
+fn unread_body(request: &ServiceRequest) -> UnreadBody {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let is_chunked = header(TRANSFER_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+    if is_chunked && request.version() == Version::HTTP_11 {
+        return UnreadBody::Chunked;
+    }
+    UnreadBody::Length(header(CONTENT_LENGTH).and_then(|length| length.parse().ok()).unwrap_or(0))
+}
+
+/// A request until its whole answer was sent. Dropped before that, it logs and counts why the client
+/// got no answer, or not all of it (nginx logs the first as status 499).
+struct UnsentAnswer {
+    metrics: Arc<Metrics>,
+    in_flight: Option<RequestInFlight>,
+    _active: ActiveRequest,
+    request_id: String,
+    method: &'static str,
+    route: Option<String>,
+    began: Instant,
+    is_sent: bool,
+}
+
+impl UnsentAnswer {
+    fn has_broken_body(&self) -> bool {
+        self.in_flight.as_ref().is_some_and(|in_flight| in_flight.connection().has_broken_framing())
+    }
+}
+
+impl Delivery for UnsentAnswer {
+    fn complete(mut self: Box<Self>) {
+        self.is_sent = true;
+    }
+}
+
+impl Drop for UnsentAnswer {
+    fn drop(&mut self) {
+        if self.is_sent {
+            return;
+        }
+        let reason = self.in_flight.as_ref().and_then(|in_flight| in_flight.connection().end());
+        let reason = reason.unwrap_or(EndReason::Stopped);
+        self.metrics.request_unanswered(reason);
+        tracing::info!(
+            request_id = self.request_id,
+            method = self.method,
+            route = self.route.as_deref().unwrap_or("unknown"),
+            duration_ms = milliseconds(self.began.elapsed()),
+            reason = reason.as_str(),
+            "a request ended without its whole answer"
+        );
+    }
 }
 
 /// Adds the headers of every answer.
@@ -101,7 +184,7 @@ fn finish<B>(response: &mut ServiceResponse<B>, settings: &HttpSettings, lifecyc
     for (name, value) in &HEADERS {
         headers.insert(name.clone(), value.clone());
     }
-    if request.app_config().secure() {
+    if settings.tls.is_some() {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS.clone());
     }
     // A kept id matches a safe pattern and a new one is made of letters and digits.
@@ -110,7 +193,8 @@ fn finish<B>(response: &mut ServiceResponse<B>, settings: &HttpSettings, lifecyc
     }
     cors::tell(&settings.origins, &request, headers);
     rate_limit::tell(settings.limits, &request, headers);
-    if lifecycle.is_draining() {
+    // An upgrade that is not made is not announced.
+    if lifecycle.is_draining() || request.head().upgrade() {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }
 }
@@ -160,10 +244,7 @@ fn kept_request_id(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Writes the body of an error; headers that came with it (`Allow`, `Retry-After`) stay.
-fn with_error_body<B: MessageBody>(
-    response: ServiceResponse<EitherBody<B, BoxBody>>,
-    request_id: &str,
-) -> ServiceResponse<EitherBody<B, BoxBody>> {
+fn with_error_body(response: ServiceResponse<BoxBody>, request_id: &str) -> ServiceResponse<BoxBody> {
     let body = match response.response().error().and_then(|error| error.as_error::<ApiError>()) {
         Some(error) => {
             if let Some(cause) = error.cause() {
@@ -173,7 +254,7 @@ fn with_error_body<B: MessageBody>(
         }
         None => render::json(&ApiError::of_status(response.status()).body(request_id)),
     };
-    let mut response = response.map_body(|_, _| EitherBody::right(BoxBody::new(body)));
+    let mut response = response.map_body(|_, _| BoxBody::new(body));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

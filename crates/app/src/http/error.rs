@@ -2,7 +2,7 @@
 //!
 //! Source: contract, "Envelope". What the framework refuses by itself comes through here too.
 
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -138,8 +138,8 @@ impl ApiError {
         ]
     }
 
-    fn message(&self) -> &'static str {
-        match self {
+    fn message(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
             Self::Invalid(Input::Data, _) => "Invalid request data",
             Self::Invalid(Input::Query, _) => "Invalid query parameters",
             Self::Unauthenticated => "You must be signed in.",
@@ -148,10 +148,12 @@ impl ApiError {
             Self::MethodNotAllowed => "This address does not support that method.",
             Self::PayloadTooLarge => "The request body must be at most 64 KiB.",
             Self::UnsupportedMediaType => "The request body must be application/json.",
-            Self::RateLimited { .. } => "Too many requests. Please try again in a moment.",
+            Self::RateLimited { retry_after_seconds } => {
+                return format!("Too many requests. Please try again in {retry_after_seconds}s.").into();
+            }
             Self::Internal(_) => "An unexpected error occurred. Please try again.",
             Self::Unavailable(_) => "The service is busy right now. Please try again in a moment.",
-        }
+        })
     }
 
     fn retryable(&self) -> bool {
@@ -200,7 +202,7 @@ pub(crate) struct ErrorBody<'e> {
 #[serde(rename_all = "camelCase")]
 struct ErrorObject<'e> {
     code: &'static str,
-    message: &'static str,
+    message: Cow<'static, str>,
     status_code: u16,
     request_id: &'e str,
     retryable: bool,

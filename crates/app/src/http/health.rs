@@ -130,7 +130,7 @@ pub(super) struct LivezResponse {
     tag = "health",
     responses((status = 200, description = "It runs.", body = LivezResponse))
 )]
-pub(super) async fn livez() -> HttpResponse {
+pub(in crate::http) async fn livez() -> HttpResponse {
     render::bare(StatusCode::OK, &LivezResponse { status: CheckStatus::Pass })
 }
 
@@ -155,7 +155,7 @@ pub(super) struct ReadyzResponse {
         (status = 503, description = "It is not; `checks` tells why.", body = ReadyzResponse)
     )
 )]
-pub(super) async fn readyz(
+pub(in crate::http) async fn readyz(
     services: web::Data<Services>,
     settings: web::Data<HttpSettings>,
     lifecycle: web::Data<Lifecycle>,

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use actix_web::web;
 use crm_adapters::{
     better_auth::{
         BetterAuth,
@@ -67,9 +68,11 @@ pub(crate) fn settings() -> HttpSettings {
         },
         workers: 1,
         max_connections: 1000,
+        max_connections_per_address: 1000,
         keep_alive: Duration::from_secs(30),
         header_timeout: Duration::from_secs(10),
         body_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(1),
         limits: Limits { user: None, address: None },
@@ -131,10 +134,10 @@ impl TestApp {
             platform::user(&client, &id, &format!("The {role}"), Some(role)).await;
             platform::sign_in(&client, &id).await;
         }
-        let services = Services::of(ports(&database));
+        let services = web::Data::new(Services::of(ports(&database)));
         let metrics = services.metrics.clone();
         let lifecycle = Arc::new(Lifecycle::default());
-        let server = http::server(services, &settings, lifecycle.clone()).unwrap();
+        let server = http::server::start(services, &settings, lifecycle.clone()).unwrap();
         let address = server.address.to_string();
         actix_web::rt::spawn(server.running);
         Self { address, client, metrics, lifecycle, http: http_client(), database }

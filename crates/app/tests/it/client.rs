@@ -49,7 +49,7 @@ async fn the_document_keeps_the_linters_recommended_rules() {
 #[tokio::test]
 async fn the_generated_client_compiles_and_does_what_its_types_say() {
     let database = arranged().await;
-    let service = Service::start(&database, &[]).await;
+    let service = Service::start(&database, &[("API_DOCS", "true")]).await;
     passes(&mut command("npm", &["run", "build"])).await;
     let printed = passes(with_cookies(&mut command("node", &["--test", "dist/test/api.test.js"]), &service)).await;
     assert!(printed.contains("fail 0") && !printed.contains("pass 0"), "{printed}");
@@ -59,7 +59,7 @@ async fn the_generated_client_compiles_and_does_what_its_types_say() {
 #[tokio::test]
 async fn the_reference_page_works_in_a_browser() {
     let database = arranged().await;
-    let service = Service::start(&database, &[]).await;
+    let service = Service::start(&database, &[("API_DOCS", "true")]).await;
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let screenshot = folder.join("reference-page.png");
     let _ = std::fs::remove_file(&screenshot);
@@ -85,7 +85,7 @@ fn chromium() -> PathBuf {
 async fn schemathesis_finds_nothing_to_complain_about() {
     let database = arranged().await;
     platform::booking(&database.client().await, "bkg_1", "usr_1").await;
-    let service = Service::start(&database, &[]).await;
+    let service = Service::start(&database, &[("API_DOCS", "true")]).await;
     let program = root().join(".local/schemathesis/bin/schemathesis");
     assert!(program.exists(), "`just test` installs schemathesis");
     for role in ROLES {

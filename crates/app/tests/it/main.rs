@@ -12,6 +12,7 @@ mod deployment;
 mod endpoints;
 mod faults;
 mod health;
+mod hostile_clients;
 mod house;
 mod limits;
 mod openapi;

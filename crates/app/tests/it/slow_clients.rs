@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     app::{TestApp, parsed, taken},
-    service::{PATIENCE, Service, arranged, until_somebody_waits_for_a_lock},
+    service::{PATIENCE, Service, arranged, eventually, until_somebody_waits_for_a_lock},
 };
 
 /// What comes until the server closes.
@@ -89,19 +89,38 @@ async fn an_idle_connection_is_closed_after_its_time() {
 #[tokio::test]
 async fn connections_past_the_most_wait_until_others_go() {
     let database = arranged().await;
-    let service = Service::start(&database, &[("HTTP_MAX_CONNECTIONS", "2"), ("HTTP_WORKERS", "1")]).await;
-    let request = b"GET /livez HTTP/1.1\r\nHost: crm\r\n\r\n";
+    let settings = [
+        ("HTTP_MAX_CONNECTIONS", "2"),
+        ("HTTP_MAX_CONNECTIONS_PER_ADDRESS", "2"),
+        ("HTTP_WORKERS", "1"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"),
+        ("REQUEST_TIMEOUT_MS", "25000"),
+    ];
+    let service = Service::start(&database, &settings).await;
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let waiting = format!(
+        "GET /api/customers/usr_1/notes HTTP/1.1\r\nHost: crm\r\nCookie: {}\r\nConnection: close\r\n\r\n",
+        TestApp::cookie("manager")
+    );
+    let watcher = database.client().await;
     let mut holders = Vec::new();
-    for _ in 0..2 {
+    for count in 1..=2 {
         let mut stream = TcpStream::connect(&service.address).await.unwrap();
-        stream.write_all(request).await.unwrap();
-        assert_ne!(stream.read_u8().await.unwrap(), 0, "served");
+        stream.write_all(waiting.as_bytes()).await.unwrap();
         holders.push(stream);
+        eventually(PATIENCE, "it waits", async || {
+            let sql = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            watcher.query(sql, &[]).await.unwrap().len() == count
+        })
+        .await;
     }
     let mut late = TcpStream::connect(&service.address).await.unwrap();
-    late.write_all(request).await.unwrap();
+    late.write_all(b"GET /livez HTTP/1.1\r\nHost: crm\r\n\r\n").await.unwrap();
     assert!(timeout(Duration::from_millis(300), late.read_u8()).await.is_err(), "not served yet");
-    drop(holders);
+    lock.rollback().await.unwrap();
     assert_ne!(timeout(PATIENCE, late.read_u8()).await.expect("its turn").unwrap(), 0);
 }
 
