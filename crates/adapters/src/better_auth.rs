@@ -19,12 +19,10 @@ use crm_domain::{
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, PgExpressionMethods as _, QueryDsl as _,
 };
-use diesel_async::RunQueryDsl as _;
 
 use self::cookie::{CookieName, Secret};
 use crate::postgres::{
     Pool,
-    pool::read_optional,
     schema::{session, user},
 };
 
@@ -53,13 +51,15 @@ impl Sessions for BetterAuth {
 
         // A session that expires exactly now is still valid. The connection's time zone is UTC, so this comparison
         // is also right where the columns are `timestamp` and hold UTC.
-        let found: Option<(String, Option<String>)> = read_optional!(self.pool, |connection| session::table
-            .inner_join(user::table.on(user::id.eq(session::user_id)))
-            .filter(session::token.eq(token))
-            .filter(session::expires_at.ge(now))
-            .filter(user::banned.is_distinct_from(true).or(user::ban_expires.le(now)))
-            .select((user::id, user::role))
-            .first(connection))?;
+        let statement = || {
+            session::table
+                .inner_join(user::table.on(user::id.eq(session::user_id)))
+                .filter(session::token.eq(token))
+                .filter(session::expires_at.ge(now))
+                .filter(user::banned.is_distinct_from(true).or(user::ban_expires.le(now)))
+                .select((user::id, user::role))
+        };
+        let found: Option<(String, Option<String>)> = self.pool.read_row(statement).await?;
 
         Ok(found
             .map(|(id, role)| Actor { id: UserId::from_stored(id), role: Role::from_stored(role.as_deref()) })

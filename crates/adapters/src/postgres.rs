@@ -5,18 +5,20 @@
 
 pub mod attach;
 mod audit;
+mod chip;
 pub mod connect;
 mod customer;
 mod directory;
 pub mod error;
+mod foreign_keys;
 mod health;
 pub mod migrate;
-mod moment;
 mod note;
 pub(crate) mod pool;
 pub(crate) mod schema;
 mod statement;
 mod tag;
+mod timestamp;
 mod tx;
 
 pub use pool::{Pool, PoolSettings};
@@ -24,6 +26,14 @@ pub use pool::{Pool, PoolSettings};
 /// Every port of the domain that keeps data, on one pool.
 #[derive(Clone)]
 pub struct Postgres {
-    /// The connections.
-    pub pool: Pool,
+    pool: Pool,
+    foreign_keys: foreign_keys::ForeignKeyCache,
+}
+
+impl Postgres {
+    /// The adapters on that pool.
+    #[must_use]
+    pub fn new(pool: Pool) -> Self {
+        Self { pool, foreign_keys: foreign_keys::ForeignKeyCache::default() }
+    }
 }

@@ -81,7 +81,7 @@ impl TestDatabase {
     /// The adapters on such a pool.
     #[must_use]
     pub fn postgres(&self) -> Postgres {
-        Postgres { pool: self.pool() }
+        Postgres::new(self.pool())
     }
 
     /// Takes the database away, as far as its users can tell, or brings it back.
@@ -113,6 +113,7 @@ pub fn pool_settings(size: usize) -> PoolSettings {
         size,
         wait: Duration::from_secs(10),
         connect: Duration::from_secs(10),
+        max_age: Duration::from_secs(600),
         session: SessionSettings {
             mode: PoolMode::Session,
             statement_timeout: Duration::from_secs(20),

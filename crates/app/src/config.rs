@@ -194,6 +194,7 @@ fn database(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     let size = reader.count("DATABASE_POOL_SIZE", 1000);
     let wait = reader.milliseconds("DATABASE_POOL_WAIT_MS");
     let connect = reader.milliseconds("DATABASE_CONNECT_TIMEOUT_MS");
+    let max_age = reader.milliseconds("DATABASE_CONNECTION_MAX_AGE_MS");
     let statement_timeout = reader.milliseconds("DATABASE_STATEMENT_TIMEOUT_MS");
     let lock_timeout = reader.milliseconds("DATABASE_LOCK_TIMEOUT_MS");
     let idle_in_transaction_timeout = reader.milliseconds("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS");
@@ -203,6 +204,7 @@ fn database(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
             size: size?,
             wait: wait?,
             connect: connect?,
+            max_age: max_age?,
             session: SessionSettings {
                 mode: mode?,
                 statement_timeout: statement_timeout?,
@@ -370,6 +372,7 @@ mod tests {
             ("DATABASE_POOL_SIZE", "1001"),
             ("DATABASE_POOL_WAIT_MS", "0"),
             ("DATABASE_CONNECT_TIMEOUT_MS", "3600001"),
+            ("DATABASE_CONNECTION_MAX_AGE_MS", "0"),
             ("DATABASE_STATEMENT_TIMEOUT_MS", "5s"),
             ("DATABASE_LOCK_TIMEOUT_MS", "x"),
             ("DATABASE_IDLE_IN_TRANSACTION_TIMEOUT_MS", "18446744073709551616"),

@@ -71,7 +71,7 @@ pub fn ports(config: &Config, pool: Pool) -> Result<Ports, StoreError> {
         Some(settings) => Arc::new(RedisRateLimits::new(settings.clone())?),
         None => Arc::new(MemoryRateLimits::new(clock.clone())),
     };
-    let postgres = Arc::new(Postgres { pool });
+    let postgres = Arc::new(Postgres::new(pool));
     Ok(Ports {
         sessions: Arc::new(sessions),
         store: postgres.clone(),

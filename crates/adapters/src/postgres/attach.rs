@@ -4,15 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use crm_domain::store::StoreError;
 use diesel::{
-    QueryResult,
+    dsl::sql,
     sql_types::{BigInt, Bool, Text},
 };
-use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 
-use super::{
-    pool::{Pool, read},
-    statement::Statement,
-};
+use super::pool::Pool;
 
 /// Every table and column that a statement of this service names.
 pub const NEEDED: &[(&str, &[&str])] = &[
@@ -78,13 +74,10 @@ const COLLATION: &str = "und-x-icu";
 /// Everything the database lacks, a line for each table, column, privilege, unique index, type, encoding or collation;
 /// empty when it is fit to serve.
 pub async fn missing(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    read!(pool, |connection| missing_in(connection))
-}
-
-async fn missing_in(connection: &mut AsyncPgConnection) -> QueryResult<Vec<String>> {
     // What an unqualified name finds on this connection's search path, as the statements themselves name tables.
-    let columns: Vec<(String, String, String)> = Statement::<(Text, Text, Text)>::new(
-        "SELECT c.relname::text, a.attname::text, concat_ws(' ', \
+    let statement = || {
+        sql::<(Text, Text, Text)>(
+            "SELECT c.relname::text, a.attname::text, concat_ws(' ', \
            CASE WHEN has_column_privilege(c.oid, a.attnum, 'SELECT') THEN 'SELECT' END, \
            CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END, \
            CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END, \
@@ -92,9 +85,9 @@ async fn missing_in(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Strin
          FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
          WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
            AND c.relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(c.oid)",
-    )
-    .load(connection)
-    .await?;
+        )
+    };
+    let columns: Vec<(String, String, String)> = pool.read_rows(statement).await?;
     let tables: HashSet<&str> = columns.iter().map(|(table, _, _)| table.as_str()).collect();
     let privileges: HashMap<(&str, &str), &str> = columns
         .iter()
@@ -119,44 +112,40 @@ async fn missing_in(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Strin
     for (table, unique) in UNIQUE {
         if unique.iter().all(|column| privileges.contains_key(&(*table, *column))) {
             let columns = unique.join(", ");
-            let found: bool = Statement::<Bool>::new(
+            let statement = || {
+                sql::<Bool>(
                 "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
                  WHERE pg_table_is_visible(c.oid) AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND c.relname = ",
             )
-            .text(table)
+            .bind::<Text, _>(*table)
             .sql(
                 " AND (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
                  WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)) = ",
             )
-            .text(&columns)
+            .bind::<Text, _>(columns.as_str())
             .sql(")")
-            .get_result(connection)
-            .await?;
-            if !found {
+            };
+            if pool.read_row(statement).await? != Some(true) {
                 missing.push(format!("unique index on {table} ({columns})"));
             }
         }
     }
-    let actions: i64 = Statement::<BigInt>::new(
-        "SELECT count(*) FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
+    let statement = || {
+        sql::<BigInt>(
+            "SELECT count(*) FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
          WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) AND e.enumlabel IN ('create', 'update', 'delete')",
-    )
-    .get_result(connection)
-    .await?;
-    if actions < 3 {
+        )
+    };
+    if pool.read_row(statement).await? != Some(3_i64) {
         missing.push("type audit_action with create, update, delete".to_owned());
     }
 
-    let encoding: String =
-        Statement::<Text>::new("SELECT current_setting('server_encoding')").get_result(connection).await?;
-    if encoding != "UTF8" {
+    let encoding: Option<String> = pool.read_row(|| sql::<Text>("SELECT current_setting('server_encoding')")).await?;
+    if encoding.as_deref() != Some("UTF8") {
         missing.push("encoding UTF8".to_owned());
     }
-    let collations: i64 = Statement::<BigInt>::new("SELECT count(*) FROM pg_collation WHERE collname = ")
-        .text(COLLATION)
-        .get_result(connection)
-        .await?;
-    if collations == 0 {
+    let statement = || sql::<BigInt>("SELECT count(*) FROM pg_collation WHERE collname = ").bind::<Text, _>(COLLATION);
+    if pool.read_row(statement).await? == Some(0_i64) {
         missing.push(format!("collation {COLLATION} (a PostgreSQL built with ICU)"));
     }
     Ok(missing)

@@ -5,7 +5,6 @@ use crm_domain::{
     audit::{AuditAction, AuditEntity, AuditEntry, AuditFields, AuditValue, AuditWrites, Change},
     store::StoreError,
 };
-use diesel_async::RunQueryDsl as _;
 use serde_json::Value;
 use time::{OffsetDateTime, macros::format_description};
 
@@ -27,13 +26,13 @@ impl AuditWrites for PgTx {
             AuditEntity::Tag(tag) => ("customer_tag", tag.to_string()),
             AuditEntity::TagAssignment(customer, tag) => ("customer_tag_assignment", format!("{customer}:{tag}")),
         };
-        let statement = Statement::<()>::new(
+        // By hand: diesel would ask for the number of the platform's enum, once for each connection.
+        let statement = Statement::new(
             "INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, old_values, new_values, created_at) VALUES (",
         )
         .text(id.as_str())
         .sql(", ")
         .text(actor.as_str())
-        // The platform's enum, made from text: binding it as its own type would cost a look-up of the type's number.
         .sql(", CAST(")
         .text(action)
         .sql(" AS text)::audit_action, ")
@@ -47,7 +46,7 @@ impl AuditWrites for PgTx {
         .sql(", ")
         .timestamp(*created_at)
         .sql(")");
-        self.run(async |connection| statement.execute(connection).await).await?;
+        self.execute(statement).await?;
         Ok(())
     }
 }

@@ -1,6 +1,12 @@
 //! How a connection is made: the address, TLS, and what every connection is told first.
 
-use std::{fmt, fs, str::FromStr as _, sync::Arc, time::Duration};
+use std::{
+    fmt, fs,
+    ops::{Deref, DerefMut},
+    str::FromStr as _,
+    sync::Arc,
+    time::Duration,
+};
 
 use diesel::{ConnectionError, ConnectionResult, connection::CacheSize};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
@@ -15,6 +21,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use thiserror::Error;
 use tokio_postgres::{Config, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
 
 /// How long a host that does not answer is waited for where no pool's timeout counts.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -85,6 +92,39 @@ impl SessionSettings {
     }
 }
 
+/// Asks for messages in English where the role may choose their language: errors are told apart by them (see
+/// [`super::error`]). In [`PoolMode::Transaction`] this holds for the first transaction alone.
+const ENGLISH_MESSAGES: &str =
+    "SELECT set_config('lc_messages', 'C', false) WHERE has_parameter_privilege('lc_messages', 'SET')";
+
+/// A connection and the task that moves its bytes. Dropping it closes the socket at once, also when an answer is due.
+pub struct DrivenConnection {
+    connection: AsyncPgConnection,
+    driver: AbortOnDropHandle<()>,
+}
+
+impl DrivenConnection {
+    /// Whether the connection is known to be closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.driver.is_finished()
+    }
+}
+
+impl Deref for DrivenConnection {
+    type Target = AsyncPgConnection;
+
+    fn deref(&self) -> &AsyncPgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for DrivenConnection {
+    fn deref_mut(&mut self) -> &mut AsyncPgConnection {
+        &mut self.connection
+    }
+}
+
 /// Makes connections to one database.
 #[derive(Clone)]
 pub struct Connector {
@@ -140,31 +180,27 @@ impl Connector {
         Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
     }
 
-    /// Connects; in [`PoolMode::Session`] the connection is told its `settings` here, else its transactions are.
-    pub async fn connect(&self, settings: SessionSettings) -> ConnectionResult<AsyncPgConnection> {
-        match settings.mode {
-            PoolMode::Session => {
-                let mut connection = self.connect_plainly().await?;
-                let settings = settings.statements("SET");
-                connection.batch_execute(&settings).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-                Ok(connection)
-            }
-            PoolMode::Transaction => self.connect_in_a_transaction().await,
-        }
-    }
-
-    /// diesel-async tells a new connection its time zone in prepared statements. In a transaction they meet the same
-    /// server connection as their preparation did.
-    async fn connect_in_a_transaction(&self) -> ConnectionResult<AsyncPgConnection> {
-        let bad = |error: tokio_postgres::Error| ConnectionError::BadConnection(cause_of(&error));
-        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(bad)?;
-        // Ends with the client. Its error reaches whoever waits for an answer.
-        tokio::spawn(connection);
-        client.batch_execute("BEGIN").await.map_err(bad)?;
+    /// Connects. In [`PoolMode::Session`] the connection gets its `settings` here; otherwise each of its transactions does.
+    pub async fn connect(&self, settings: SessionSettings) -> ConnectionResult<DrivenConnection> {
+        let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(cause_of(&error));
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(failed)?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            // Its error reaches whoever waits for an answer.
+            let _ = connection.await;
+        }));
+        let for_session = match settings.mode {
+            PoolMode::Session => settings.statements("SET"),
+            PoolMode::Transaction => String::new(),
+        };
+        // diesel-async sets a new connection's time zone and encoding by prepared statements. In a transaction they meet the
+        // same connection of the server as their preparation did, also behind a pooler.
+        client.batch_execute(&format!("BEGIN; {ENGLISH_MESSAGES}; {for_session}")).await.map_err(failed)?;
         let mut connection = AsyncPgConnection::try_from(client).await?;
         connection.batch_execute("COMMIT").await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-        connection.set_prepared_statement_cache_size(CacheSize::Disabled);
-        Ok(connection)
+        if settings.mode == PoolMode::Transaction {
+            connection.set_prepared_statement_cache_size(CacheSize::Disabled);
+        }
+        Ok(DrivenConnection { connection, driver })
     }
 
     /// Connects with the server's own timeouts: for migrations and checks.

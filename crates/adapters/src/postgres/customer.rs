@@ -10,69 +10,44 @@ use crm_domain::{
     store::StoreError,
 };
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
+    ExpressionMethods as _, QueryDsl as _,
     dsl::exists,
     select,
-    sql_types::{Array, Bool, Date, Integer, Nullable, Text, Timestamptz},
+    sql_types::{Bool, Date, Integer, Json, Nullable, Text, Timestamptz},
 };
-use diesel_async::RunQueryDsl as _;
 use time::OffsetDateTime;
 
 use super::{
     Postgres,
-    directory::chips,
-    moment::{Day, Moment},
-    pool::read_optional,
+    chip::Chips,
     schema::customer_profile,
-    statement::{Statement, join_chips},
+    statement::{Statement, join_chips, named_row},
+    timestamp::{PgDate, PgTimestamp},
     tx::PgTx,
 };
 
-type CustomerSql = (
-    Text,
-    Text,
-    Text,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Date>,
-    Integer,
-    Integer,
-    Integer,
-    Integer,
-    Bool,
-    Nullable<Timestamptz>,
-    Nullable<Timestamptz>,
-    Nullable<Integer>,
-    Timestamptz,
-    Array<Text>,
-    Array<Text>,
-    Array<Nullable<Text>>,
-);
-
-#[derive(diesel::Queryable)]
-struct CustomerRow {
-    id: String,
-    name: String,
-    email: String,
-    role: Option<String>,
-    image: Option<String>,
-    phone: Option<String>,
-    gender: Option<String>,
-    date_of_birth: Option<Day>,
-    total_visits: i32,
-    total_spent_paise: i32,
-    noshow_count: i32,
-    late_cancellation_count: i32,
-    booking_requires_approval: bool,
-    first_visit_at: Option<Moment>,
-    last_visit_at: Option<Moment>,
-    gems_balance: Option<i32>,
-    created_at: Moment,
-    slugs: Vec<String>,
-    names: Vec<String>,
-    colors: Vec<Option<String>>,
+named_row! {
+    /// A customer with profile, gems and chips.
+    struct CustomerRow {
+        id: Text => String,
+        name: Text => String,
+        email: Text => String,
+        role: Nullable<Text> => Option<String>,
+        image: Nullable<Text> => Option<String>,
+        phone: Nullable<Text> => Option<String>,
+        gender: Nullable<Text> => Option<String>,
+        date_of_birth: Nullable<Date> => Option<PgDate>,
+        total_visits: Integer => i32,
+        total_spent_paise: Integer => i32,
+        noshow_count: Integer => i32,
+        late_cancellation_count: Integer => i32,
+        booking_requires_approval: Bool => bool,
+        first_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        last_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        gems_balance: Nullable<Integer> => Option<i32>,
+        created_at: Timestamptz => PgTimestamp,
+        tags: Json => Chips,
+    }
 }
 
 impl From<CustomerRow> for CustomerView {
@@ -95,9 +70,7 @@ impl From<CustomerRow> for CustomerView {
             last_visit_at,
             gems_balance,
             created_at,
-            slugs,
-            names,
-            colors,
+            tags,
         } = row;
         Self {
             id: UserId::from_stored(id),
@@ -117,62 +90,38 @@ impl From<CustomerRow> for CustomerView {
             last_visit_at: last_visit_at.map(OffsetDateTime::from),
             gems_balance,
             created_at: created_at.into(),
-            tags: chips(slugs, names, colors),
+            tags: tags.into(),
         }
     }
 }
 
-type ProfileSql = (
-    Text,
-    Text,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Date>,
-    Bool,
-    Nullable<Timestamptz>,
-    Bool,
-    Bool,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Text>,
-    Nullable<Timestamptz>,
-    Nullable<Timestamptz>,
-    Integer,
-    Integer,
-    Integer,
-    Integer,
-    Integer,
-    Bool,
-    Timestamptz,
-    Timestamptz,
-);
-
-#[derive(diesel::Queryable)]
-struct ProfileRow {
-    id: String,
-    user_id: String,
-    phone: Option<String>,
-    gender: Option<String>,
-    date_of_birth: Option<Day>,
-    marketing_consent: bool,
-    marketing_consent_at: Option<Moment>,
-    appointment_reminders_enabled: bool,
-    membership_alerts_enabled: bool,
-    acquisition_source: Option<String>,
-    utm_campaign: Option<String>,
-    utm_medium: Option<String>,
-    utm_source: Option<String>,
-    first_visit_at: Option<Moment>,
-    last_visit_at: Option<Moment>,
-    total_visits: i32,
-    total_spent_paise: i32,
-    noshow_count: i32,
-    late_cancellation_count: i32,
-    consecutive_completed_bookings: i32,
-    booking_requires_approval: bool,
-    created_at: Moment,
-    updated_at: Moment,
+named_row! {
+    /// A whole profile.
+    struct ProfileRow {
+        id: Text => String,
+        user_id: Text => String,
+        phone: Nullable<Text> => Option<String>,
+        gender: Nullable<Text> => Option<String>,
+        date_of_birth: Nullable<Date> => Option<PgDate>,
+        marketing_consent: Bool => bool,
+        marketing_consent_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        appointment_reminders_enabled: Bool => bool,
+        membership_alerts_enabled: Bool => bool,
+        acquisition_source: Nullable<Text> => Option<String>,
+        utm_campaign: Nullable<Text> => Option<String>,
+        utm_medium: Nullable<Text> => Option<String>,
+        utm_source: Nullable<Text> => Option<String>,
+        first_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        last_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        total_visits: Integer => i32,
+        total_spent_paise: Integer => i32,
+        noshow_count: Integer => i32,
+        late_cancellation_count: Integer => i32,
+        consecutive_completed_bookings: Integer => i32,
+        booking_requires_approval: Bool => bool,
+        created_at: Timestamptz => PgTimestamp,
+        updated_at: Timestamptz => PgTimestamp,
+    }
 }
 
 impl From<ProfileRow> for Profile {
@@ -230,45 +179,51 @@ impl From<ProfileRow> for Profile {
     }
 }
 
-const PROFILE: &str = "SELECT id, user_id, phone, gender::text, date_of_birth, \
-    marketing_consent, marketing_consent_at, appointment_reminders_enabled, membership_alerts_enabled, \
-    acquisition_source, utm_campaign, utm_medium, utm_source, \
-    first_visit_at, last_visit_at, total_visits, total_spent_paise, noshow_count, late_cancellation_count, \
-    consecutive_completed_bookings, booking_requires_approval, created_at, updated_at \
-    FROM customer_profile WHERE user_id = ";
-
 #[async_trait]
 impl CustomerReads for Postgres {
     async fn find_customer(&self, id: &UserId) -> Result<Option<CustomerView>, StoreError> {
-        let row: Option<CustomerRow> = read_optional!(self.pool, |connection| {
-            Statement::<CustomerSql>::new(concat!(
-            "SELECT u.id, u.name, u.email, u.role, u.image, p.phone, p.gender::text, p.date_of_birth, p.total_visits,",
-            " p.total_spent_paise, p.noshow_count, p.late_cancellation_count, p.booking_requires_approval,",
-            " p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at, chips.slugs, chips.names, chips.colors",
-            " FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
-            " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
-            join_chips!(),
-            " WHERE u.id = "
-        )).text(id.as_str()).get_result(connection)
-        })?;
+        // By hand: diesel has no lateral joins.
+        let statement = || {
+            Statement::new(concat!(
+                "SELECT u.id, u.name, u.email, u.role, u.image, p.phone, p.gender::text AS gender, p.date_of_birth,",
+                " p.total_visits, p.total_spent_paise, p.noshow_count, p.late_cancellation_count,",
+                " p.booking_requires_approval, p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at,",
+                " chips.tags FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
+                " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
+                join_chips!(),
+                " WHERE u.id = "
+            ))
+            .text(id.as_str())
+        };
+        let row: Option<CustomerRow> = self.pool.read_row(statement).await?;
         Ok(row.map(CustomerView::from))
     }
 
     async fn find_profile(&self, id: &UserId) -> Result<Option<Profile>, StoreError> {
-        let row: Option<ProfileRow> = read_optional!(self.pool, |connection| Statement::<ProfileSql>::new(PROFILE)
-            .text(id.as_str())
-            .get_result(connection))?;
+        let row: Option<ProfileRow> = self.pool.read_row(|| profile_of(id)).await?;
         Ok(row.map(Profile::from))
     }
+}
+
+/// By hand, as all rows are read: so an unexpected `NULL` names its column.
+fn profile_of(id: &UserId) -> Statement<'_> {
+    Statement::new(
+        "SELECT id, user_id, phone, gender::text AS gender, date_of_birth, marketing_consent, \
+             marketing_consent_at, appointment_reminders_enabled, membership_alerts_enabled, \
+             acquisition_source, utm_campaign, utm_medium, utm_source, first_visit_at, last_visit_at, \
+             total_visits, total_spent_paise, noshow_count, late_cancellation_count, \
+             consecutive_completed_bookings, booking_requires_approval, created_at, updated_at \
+         FROM customer_profile WHERE user_id = ",
+    )
+    .text(id.as_str())
 }
 
 #[async_trait]
 impl ProfileWrites for PgTx {
     async fn lock_profile(&mut self, id: &UserId) -> Result<Option<Profile>, StoreError> {
         // `NO KEY`: rows that point to the profile may be added meanwhile, other writers of it wait.
-        let statement = Statement::<ProfileSql>::new(PROFILE).text(id.as_str()).sql(" FOR NO KEY UPDATE");
-        let row: Option<ProfileRow> =
-            self.run(async |connection| statement.get_result(connection).await.optional()).await?;
+        let statement = profile_of(id).sql(" FOR NO KEY UPDATE");
+        let row: Option<ProfileRow> = self.row(statement).await?;
         Ok(row.map(Profile::from))
     }
 
@@ -278,12 +233,12 @@ impl ProfileWrites for PgTx {
             customer_profile::booking_requires_approval.eq(profile.booking_requires_approval),
             customer_profile::updated_at.eq(profile.updated_at),
         ));
-        self.run(async |connection| statement.execute(connection).await).await?;
+        self.execute(statement).await?;
         Ok(())
     }
 
     async fn customer_exists(&mut self, id: &UserId) -> Result<bool, StoreError> {
         let statement = select(exists(customer_profile::table.filter(customer_profile::user_id.eq(id.as_str()))));
-        self.run(async |connection| statement.get_result(connection).await).await
+        self.row(statement).await.map(Option::unwrap_or_default)
     }
 }

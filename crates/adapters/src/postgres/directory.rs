@@ -6,54 +6,33 @@ use crm_domain::{
     ids::UserId,
     page::Page,
     store::StoreError,
-    tag::Chip,
 };
-use diesel::sql_types::{Array, BigInt, Integer, Nullable, Text, Timestamptz};
-use diesel_async::RunQueryDsl as _;
+use diesel::sql_types::{Integer, Json, Nullable, Text, Timestamptz};
 use time::OffsetDateTime;
 
 use super::{
     Postgres,
-    moment::Moment,
-    pool::read,
-    statement::{Statement, fold, join_chips},
+    chip::Chips,
+    statement::{PageLine, Statement, fold, join_chips, named_row},
+    timestamp::PgTimestamp,
 };
 
-/// A line of the page: the total, and a customer, or none when the page is past the end.
-type SummarySql = (BigInt, Nullable<CustomerSql>);
-type CustomerSql = (
-    Text,
-    Text,
-    Text,
-    Nullable<Text>,
-    Integer,
-    Integer,
-    Integer,
-    Nullable<Timestamptz>,
-    Nullable<Timestamptz>,
-    Nullable<Integer>,
-    Timestamptz,
-    Array<Text>,
-    Array<Text>,
-    Array<Nullable<Text>>,
-);
-
-#[derive(diesel::Queryable)]
-struct CustomerRow {
-    id: String,
-    name: String,
-    email: String,
-    phone: Option<String>,
-    total_visits: i32,
-    total_spent_paise: i32,
-    noshow_count: i32,
-    first_visit_at: Option<Moment>,
-    last_visit_at: Option<Moment>,
-    gems_balance: Option<i32>,
-    created_at: Moment,
-    slugs: Vec<String>,
-    names: Vec<String>,
-    colors: Vec<Option<String>>,
+named_row! {
+    /// A customer as the directory lists them.
+    struct CustomerRow {
+        id: Text => String,
+        name: Text => String,
+        email: Text => String,
+        phone: Nullable<Text> => Option<String>,
+        total_visits: Integer => i32,
+        total_spent_paise: Integer => i32,
+        noshow_count: Integer => i32,
+        first_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        last_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        gems_balance: Nullable<Integer> => Option<i32>,
+        created_at: Timestamptz => PgTimestamp,
+        tags: Json => Chips,
+    }
 }
 
 impl From<CustomerRow> for CustomerSummary {
@@ -70,9 +49,7 @@ impl From<CustomerRow> for CustomerSummary {
             last_visit_at,
             gems_balance,
             created_at,
-            slugs,
-            names,
-            colors,
+            tags,
         } = row;
         Self {
             id: UserId::from_stored(id),
@@ -86,24 +63,19 @@ impl From<CustomerRow> for CustomerSummary {
             last_visit_at: last_visit_at.map(OffsetDateTime::from),
             gems_balance,
             created_at: created_at.into(),
-            tags: chips(slugs, names, colors),
+            tags: tags.into(),
         }
     }
-}
-
-/// The chips that [`join_chips`] brings as three arrays.
-pub(super) fn chips(slugs: Vec<String>, names: Vec<String>, colors: Vec<Option<String>>) -> Vec<Chip> {
-    slugs.into_iter().zip(names).zip(colors).map(|((slug, name), color)| Chip { slug, name, color }).collect()
 }
 
 #[async_trait]
 impl DirectoryReads for Postgres {
     async fn list_customers(&self, query: &DirectoryQuery) -> Result<Page<CustomerSummary>, StoreError> {
         let pattern = query.search.as_ref().map(like_pattern);
-        let lines: Vec<(i64, Option<CustomerRow>)> =
-            read!(self.pool, |connection| page_statement(query, pattern.as_deref()).load(connection))?;
-        let total_count = if let [(total, _), ..] = lines.as_slice() { total.unsigned_abs() } else { 0 };
-        let items = lines.into_iter().filter_map(|(_, row)| row.map(CustomerSummary::from)).collect();
+        let lines: Vec<PageLine<CustomerRow>> =
+            self.pool.read_rows(|| page_statement(query, pattern.as_deref())).await?;
+        let total_count = lines.as_slice().first().map_or(0, |line| line.total_count.unsigned_abs());
+        let items = lines.into_iter().filter_map(|line| line.item.map(CustomerSummary::from)).collect();
         Ok(Page { items, total_count })
     }
 }
@@ -121,10 +93,12 @@ fn like_pattern(term: &SearchTerm) -> String {
     pattern
 }
 
+/// The statement of a page. By hand: diesel has no common table expressions and no lateral joins.
+///
 /// `matched` holds the ids and sort keys of everyone who matches and is gone through once, for the total and for the
 /// page's ids; the rows are fetched for those ids alone. Filters that are not asked for are not in the text, so each
 /// combination is planned for itself.
-fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> Statement<'q, SummarySql> {
+fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> Statement<'q> {
     let (key, order) = match query.sort {
         SortKey::Ltv => ("p.total_spent_paise", "m.key DESC, m.id COLLATE \"C\""),
         SortKey::Visits => ("p.total_visits", "m.key DESC, m.id COLLATE \"C\""),
@@ -171,10 +145,10 @@ fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> St
         .sql(" OFFSET ")
         .bigint(query.page.offset().cast_signed())
         .sql(concat!(
-            ") SELECT (SELECT count(*) FROM matched), m.* FROM (SELECT) nothing LEFT JOIN (",
-            "SELECT u.id, u.name, u.email, p.phone, p.total_visits, p.total_spent_paise, p.noshow_count,",
+            ") SELECT (SELECT count(*) FROM matched) AS total_count, m.* FROM (SELECT) nothing LEFT JOIN (",
+            "SELECT true AS has_item, u.id, u.name, u.email, p.phone, p.total_visits, p.total_spent_paise, p.noshow_count,",
             " p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at,",
-            " chips.slugs, chips.names, chips.colors, page.key",
+            " chips.tags, page.key",
             " FROM page JOIN \"user\" u ON u.id = page.id JOIN customer_profile p ON p.user_id = u.id",
             " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
             join_chips!(),

@@ -5,14 +5,14 @@ use crm_domain::{
     health::{Connections, StoreHealth},
     store::StoreError,
 };
-use diesel_async::SimpleAsyncConnection as _;
+use diesel::{IntoSql as _, select, sql_types::Integer};
 
-use super::{Postgres, attach, migrate, pool::read};
+use super::{Postgres, attach, migrate};
 
 #[async_trait]
 impl StoreHealth for Postgres {
     async fn ping(&self) -> Result<(), StoreError> {
-        read!(self.pool, |connection| connection.batch_execute("SELECT 1"))
+        self.pool.read_rows(|| select(1_i32.into_sql::<Integer>())).await.map(|_: Vec<i32>| ())
     }
 
     async fn has_schema(&self) -> Result<bool, StoreError> {

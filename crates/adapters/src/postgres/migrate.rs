@@ -3,19 +3,16 @@
 use crm_domain::store::StoreError;
 use diesel::{
     QueryResult,
+    dsl::sql,
     migration::{Migration, MigrationSource, MigrationVersion},
     pg::Pg,
-    sql_types::{Bool, Text, Untyped},
+    sql_types::{BigInt, Bool, Text, Untyped},
 };
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use thiserror::Error;
 
-use super::{
-    connect::Connector,
-    pool::{Pool, read},
-    statement::Statement,
-};
+use super::{connect::Connector, pool::Pool};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
 
@@ -54,7 +51,7 @@ pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError>
     let mut connection = connector.connect_plainly().await?;
     // Waits as long as the other instance needs; the lock ends with the connection, whatever happens to this process.
     connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
-    Statement::<Untyped>::new("SELECT pg_advisory_lock(").bigint(LOCK).sql(")").execute(&mut connection).await?;
+    sql::<Untyped>("SELECT pg_advisory_lock(").bind::<BigInt, _>(LOCK).sql(")").execute(&mut connection).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
     let mut applied = Vec::new();
     for migration in pending_in(&harness.applied_migrations().map_err(MigrateError::Migration)?)? {
@@ -78,9 +75,7 @@ pub async fn pending(connector: &Connector) -> Result<Vec<String>, MigrateError>
 /// Whether every migration of this service is applied, asked as a request asks. Needs no right but to read diesel's own
 /// table.
 pub(super) async fn is_current(pool: &Pool) -> Result<bool, StoreError> {
-    let applied: Vec<String> = read!(pool, |connection| {
-        Statement::<Text>::new("SELECT version FROM __diesel_schema_migrations").load(connection)
-    })?;
+    let applied: Vec<String> = pool.read_rows(|| sql::<Text>("SELECT version FROM __diesel_schema_migrations")).await?;
     let known = embedded().map_err(|error| StoreError::Unexpected(Box::new(error)))?;
     Ok(known.iter().all(|migration| {
         let version = migration.name().version().to_string();
@@ -90,7 +85,7 @@ pub(super) async fn is_current(pool: &Pool) -> Result<bool, StoreError> {
 
 /// Whether diesel's own table is there. Asking diesel would make it.
 async fn has_bookkeeping(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
-    Statement::<Bool>::new("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL").get_result(connection).await
+    sql::<Bool>("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL").get_result(connection).await
 }
 
 fn pending_in(applied: &[MigrationVersion<'_>]) -> Result<Migrations, MigrateError> {

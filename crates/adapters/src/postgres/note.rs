@@ -11,35 +11,46 @@ use crm_domain::{
     store::StoreError,
 };
 use diesel::{
-    ExpressionMethods as _, QueryDsl as _,
+    ExpressionMethods as _, QueryDsl as _, QueryableByName, deserialize,
     dsl::exists,
+    pg::Pg,
+    row::NamedRow,
     select,
-    sql_types::{BigInt, Bool, Nullable, Text, Timestamptz},
+    sql_types::{Bool, Nullable, Text, Timestamptz},
 };
-use diesel_async::RunQueryDsl as _;
 
 use super::{
     Postgres,
-    moment::Moment,
-    pool::read,
     schema::{booking, customer_note},
-    statement::Statement,
+    statement::{PageLine, Statement, column, named_row},
+    timestamp::PgTimestamp,
     tx::PgTx,
 };
 
-/// A line of the page: whether the customer exists, the total, and a note, or none when the page is past the end.
-type LineSql = (Bool, BigInt, Nullable<NoteSql>);
-type NoteSql = (Text, Text, Text, Nullable<Text>, Text, Timestamptz, Text);
+named_row! {
+    /// A note with its author's name.
+    struct NoteRow {
+        id: Text => String,
+        customer_id: Text => String,
+        author_id: Text => String,
+        booking_id: Nullable<Text> => Option<String>,
+        content: Text => String,
+        created_at: Timestamptz => PgTimestamp,
+        author_name: Text => String,
+    }
+}
 
-#[derive(diesel::Queryable)]
-struct NoteRow {
-    id: String,
-    customer_id: String,
-    author_id: String,
-    booking_id: Option<String>,
-    content: String,
-    created_at: Moment,
-    author_name: String,
+/// A line of the page, and whether the customer exists.
+struct NoteLine {
+    customer_exists: bool,
+    line: PageLine<NoteRow>,
+}
+
+impl QueryableByName<Pg> for NoteLine {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        let customer_exists = column::<Bool, bool>(row, "customer_exists")?;
+        Ok(Self { customer_exists, line: PageLine::build(row)? })
+    }
 }
 
 impl From<NoteRow> for ListedNote {
@@ -60,15 +71,23 @@ impl From<NoteRow> for ListedNote {
 #[async_trait]
 impl NoteReads for Postgres {
     async fn list_notes(&self, customer: &UserId, page: PageRequest) -> Result<Option<Page<ListedNote>>, StoreError> {
-        let lines: Vec<(bool, i64, Option<NoteRow>)> = read!(self.pool, |connection| Statement::<LineSql>::new(
-            "SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = "
-        )
+        let lines: Vec<NoteLine> = self.pool.read_rows(|| page_statement(customer, page)).await?;
+        let Some(NoteLine { customer_exists: true, line }) = lines.as_slice().first() else { return Ok(None) };
+        let total_count = line.total_count.unsigned_abs();
+        let items = lines.into_iter().filter_map(|line| line.line.item.map(ListedNote::from)).collect();
+        Ok(Some(Page { items, total_count }))
+    }
+}
+
+/// The statement of a page. By hand: it has three results (whether the customer exists, the total, the page).
+fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
+    Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
         .text(customer.as_str())
-        .sql("), (SELECT count(*) FROM customer_note WHERE customer_id = ")
+        .sql(") AS customer_exists, (SELECT count(*) FROM customer_note WHERE customer_id = ")
         .text(customer.as_str())
         .sql(concat!(
-            "), page.* FROM (SELECT) nothing LEFT JOIN (SELECT n.id, n.customer_id, n.author_id, n.booking_id,",
-            " n.content, n.created_at, author.name",
+            ") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, n.id, n.customer_id,",
+            " n.author_id, n.booking_id, n.content, n.created_at, author.name AS author_name",
             " FROM customer_note n JOIN \"user\" author ON author.id = n.author_id WHERE n.customer_id = "
         ))
         .text(customer.as_str())
@@ -77,14 +96,6 @@ impl NoteReads for Postgres {
         .sql(" OFFSET ")
         .bigint(page.offset().cast_signed())
         .sql(") page ON true ORDER BY page.created_at DESC, page.id COLLATE \"C\" DESC")
-        .load(connection))?;
-        let [(true, total, _), ..] = lines.as_slice() else {
-            return Ok(None);
-        };
-        let total_count = total.unsigned_abs();
-        let items = lines.into_iter().filter_map(|(_, _, row)| row.map(ListedNote::from)).collect();
-        Ok(Some(Page { items, total_count }))
-    }
 }
 
 #[async_trait]
@@ -92,7 +103,7 @@ impl NoteWrites for PgTx {
     async fn booking_is_of_customer(&mut self, booking: &BookingId, customer: &UserId) -> Result<bool, StoreError> {
         let statement =
             select(exists(booking::table.find(booking.as_str()).filter(booking::customer_id.eq(customer.as_str()))));
-        self.run(async |connection| statement.get_result(connection).await).await
+        self.row(statement).await.map(Option::unwrap_or_default)
     }
 
     async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError> {
@@ -105,7 +116,7 @@ impl NoteWrites for PgTx {
             customer_note::content.eq(content.as_str()),
             customer_note::created_at.eq(created_at),
         ));
-        self.run(async |connection| statement.execute(connection).await).await?;
+        self.execute(statement).await?;
         Ok(())
     }
 }

@@ -1,29 +1,41 @@
-//! Sharing connections: a [`Lease`] is a connection that goes back to the pool only when it is known to be fit.
+//! The connection pool.
 //!
-//! Behind a pooler in transaction mode every lease is a transaction (see [`PoolMode`]); else reads need none.
+//! A [`PooledConnection`] goes back to the pool only when it is known to be fit. Behind a pooler in transaction mode every
+//! use of a connection is a transaction (see [`PoolMode`]); otherwise reads need none.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use crm_domain::{health::Connections, store::StoreError};
-use deadpool::{Runtime, managed::Timeouts};
-use diesel::{ConnectionError, QueryResult};
+use deadpool::{
+    Runtime,
+    managed::{self, Metrics, Object, RecycleError, RecycleResult, Timeouts},
+};
+use diesel::{ConnectionError, ConnectionResult, QueryResult, query_builder::QueryId};
 use diesel_async::{
     AsyncPgConnection, SimpleAsyncConnection as _,
-    pooled_connection::{AsyncDieselConnectionManager, ManagerConfig, RecyclingMethod, deadpool as diesel_deadpool},
+    methods::{ExecuteDsl, LoadQuery},
 };
-use futures_util::FutureExt as _;
-use tokio::{runtime::Handle, task::JoinSet};
-use tracing::{Instrument as _, info_span};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use tokio::runtime::Handle;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{Instrument as _, Span, info_span};
 
 use super::{
-    connect::{Connector, PoolMode, SessionSettings},
+    connect::{Connector, DrivenConnection, PoolMode, SessionSettings},
     error,
 };
 
-/// The level that the races between our writes and the platform's are thought through for.
+/// The races between our writes and the platform's are thought through for this isolation level.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
-type Connection = diesel_deadpool::Object<AsyncPgConnection>;
+/// How often a read, or the begin of a unit of work, is tried when its connection turns out to be dead or outdated.
+const ATTEMPTS: usize = 3;
 
 /// How connections are shared.
 #[derive(Debug, Clone, Copy)]
@@ -34,60 +46,42 @@ pub struct PoolSettings {
     pub wait: Duration,
     /// How long making a new connection may take.
     pub connect: Duration,
-    /// What every connection is told first.
+    /// How old a connection may become: up to a tenth less, so that not all of them are replaced at once.
+    pub max_age: Duration,
+    /// What every connection is set to first.
     pub session: SessionSettings,
 }
 
 /// Connections that are made when first needed and shared after that.
 #[derive(Clone)]
 pub struct Pool {
-    connections: diesel_deadpool::Pool<AsyncPgConnection>,
+    connections: managed::Pool<Manager>,
     mode: PoolMode,
-    /// What begins a transaction.
+    /// The statements that begin a transaction. Plain text rather than diesel's transaction manager: the transaction's
+    /// settings go to the server in the same round trip.
     begin: Arc<str>,
 }
 
 impl Pool {
-    /// A pool of connections to that database. Connects to nothing yet.
+    /// Makes a pool of connections to that database. It connects to nothing yet.
     ///
-    /// Its connections live on the runtime that this is called on, if any: they are shared by threads that may end before
-    /// the last request does.
+    /// Its connections live on the runtime that this is called on, if any: threads share them that may end before the last
+    /// request does.
     ///
     /// # Panics
     ///
     /// Never: the pool is given the runtime that its timeouts need.
     #[must_use]
     pub fn new(connector: Connector, settings: PoolSettings) -> Self {
-        let mut config = ManagerConfig::default();
-        // `Fast` still refuses a connection that is known to be closed; asking the server each time would cost a
-        // round trip a query.
-        config.recycling_method = RecyclingMethod::Fast;
-        let runtime = Handle::try_current().ok();
-        config.custom_setup = Box::new(move |_| {
-            let (connector, runtime) = (connector.clone(), runtime.clone());
-            async move {
-                let Some(runtime) = runtime else { return connector.connect(settings.session).await };
-                // A set ends its tasks with itself: whoever gives up waiting leaves nothing behind.
-                let mut making = JoinSet::new();
-                making.spawn_on(async move { connector.connect(settings.session).await }, &runtime);
-                let made = making.join_next().await.and_then(Result::ok);
-                made.unwrap_or_else(|| Err(ConnectionError::BadConnection("the process is ending".to_owned())))
-            }
-            .boxed()
-        });
-        // The address stands in the connector, not here: it holds a password.
-        let manager = AsyncDieselConnectionManager::new_with_config(String::new(), config);
-        let connections = diesel_deadpool::Pool::builder(manager)
-            .max_size(settings.size)
+        let PoolSettings { size, wait, connect, max_age, session } = settings;
+        let manager =
+            Manager { connector, session, max_age, runtime: Handle::try_current().ok(), generation: AtomicU64::new(0) };
+        let connections = managed::Pool::builder(manager)
+            .max_size(size)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts {
-                wait: Some(settings.wait),
-                create: Some(settings.connect),
-                recycle: Some(settings.connect),
-            })
+            .timeouts(Timeouts { wait: Some(wait), create: Some(connect), recycle: Some(connect) })
             .build()
             .expect("a pool with timeouts has a runtime");
-        let PoolSettings { session, .. } = settings;
         let begin = match session.mode {
             PoolMode::Session => BEGIN.to_owned(),
             PoolMode::Transaction => format!("{BEGIN}; {}", session.statements("SET LOCAL")),
@@ -95,21 +89,71 @@ impl Pool {
         Self { connections, mode: session.mode, begin: begin.into() }
     }
 
-    /// A connection on which a unit of work has begun.
-    pub(crate) async fn begin(&self) -> Result<Lease, StoreError> {
-        let mut attempts = self.attempts();
+    /// Runs a statement that reads and gives its rows. When its connection is dead or outdated, the statement is built
+    /// anew and runs on another one.
+    ///
+    /// The future is boxed because the compiler cannot prove otherwise that it is `Send` for every lifetime.
+    pub(crate) fn read_rows<'f, Row, S>(
+        &'f self,
+        statement: impl Fn() -> S + Send + Sync + 'f,
+    ) -> BoxFuture<'f, Result<Vec<Row>, StoreError>>
+    where
+        Row: Send + 'f,
+        S: LoadQuery<'f, AsyncPgConnection, Row> + Send + 'f,
+    {
+        let reading = async move {
+            let mut attempt = 1;
+            loop {
+                let mut connection = match self.mode {
+                    PoolMode::Session => self.connection().await?,
+                    PoolMode::Transaction => self.begin().await?,
+                };
+                match connection.rows(statement()).await {
+                    Ok(rows) => {
+                        // What was read stands, whatever becomes of the connection.
+                        let _ = connection.end("COMMIT").await;
+                        return Ok(rows);
+                    }
+                    Err(failure) if attempt < ATTEMPTS && error::is_of_the_connection(&failure) => attempt += 1,
+                    Err(failure) => return Err(error::store_error(failure)),
+                }
+            }
+        };
+        reading.boxed()
+    }
+
+    /// Like [`Self::read_rows`], of the first row, which need not be there.
+    pub(crate) async fn read_row<'f, Row, S>(
+        &'f self,
+        statement: impl Fn() -> S + Send + Sync + 'f,
+    ) -> Result<Option<Row>, StoreError>
+    where
+        Row: Send + 'f,
+        S: LoadQuery<'f, AsyncPgConnection, Row> + Send + 'f,
+    {
+        self.read_rows(statement).await.map(|rows| rows.into_iter().next())
+    }
+
+    /// Takes a connection and begins a transaction on it.
+    pub(crate) async fn begin(&self) -> Result<PooledConnection, StoreError> {
+        let mut attempt = 1;
         loop {
-            let mut lease = attempts.connection().await?;
-            match lease.begin(&self.begin).await {
-                Ok(()) => return Ok(lease),
-                Err(failure) => attempts.allow_another(failure)?,
+            let mut connection = self.connection().await?;
+            match connection.batch(&self.begin).await {
+                Ok(()) => {
+                    connection.has_transaction = true;
+                    return Ok(connection);
+                }
+                Err(failure) if attempt < ATTEMPTS && error::is_of_the_connection(&failure) => attempt += 1,
+                Err(failure) => return Err(error::store_error(failure)),
             }
         }
     }
 
-    /// Attempts at a statement that may be run again.
-    pub(crate) fn attempts(&self) -> Attempts<'_> {
-        Attempts { pool: self, left: self.connections.status().max_size }
+    async fn connection(&self) -> Result<PooledConnection, StoreError> {
+        let waiting = self.connections.get().instrument(info_span!("wait for a connection"));
+        let connection = waiting.await.map_err(error::pool_error)?;
+        Ok(PooledConnection { connection: Some(connection), has_transaction: false })
     }
 
     /// The connections right now.
@@ -125,110 +169,131 @@ impl Pool {
     }
 }
 
-/// Attempts at the same statement on one connection after the other. What a statement meets on a connection that died,
-/// or whose prepared statements the platform's latest migration outdated, it may well not meet on another: so there is
-/// one attempt more than the pool has connections.
-pub(crate) struct Attempts<'p> {
-    pool: &'p Pool,
-    left: usize,
+/// Makes the pool's connections, and decides which of them are fit for another use.
+struct Manager {
+    connector: Connector,
+    session: SessionSettings,
+    max_age: Duration,
+    runtime: Option<Handle>,
+    /// Connections of an earlier generation are not used again.
+    generation: AtomicU64,
 }
 
-impl Attempts<'_> {
-    /// A connection on which the next attempt at a read can be made.
-    pub(crate) async fn lease(&mut self) -> Result<Lease, StoreError> {
-        loop {
-            let mut lease = self.connection().await?;
-            match self.pool.mode {
-                PoolMode::Session => return Ok(lease),
-                PoolMode::Transaction => match lease.begin(&self.pool.begin).await {
-                    Ok(()) => return Ok(lease),
-                    Err(failure) => self.allow_another(failure)?,
-                },
-            }
-        }
+/// A connection of the pool.
+struct Member {
+    connection: DrivenConnection,
+    generation: u64,
+    expires_at: Instant,
+}
+
+impl Manager {
+    async fn connect(&self) -> ConnectionResult<DrivenConnection> {
+        let Some(runtime) = &self.runtime else { return self.connector.connect(self.session).await };
+        let (connector, session) = (self.connector.clone(), self.session);
+        // Whoever gives up waiting ends the task, and with it the socket.
+        let connecting = AbortOnDropHandle::new(runtime.spawn(async move { connector.connect(session).await }));
+        connecting.await.unwrap_or_else(|_| Err(ConnectionError::BadConnection("the process is ending".to_owned())))
     }
 
-    async fn connection(&self) -> Result<Lease, StoreError> {
-        let waiting = self.pool.connections.get().instrument(info_span!("wait for a connection"));
-        waiting.await.map(|connection| Lease { connection: Some(connection), begun: false }).map_err(error::pool_error)
+    /// Has all connections that exist now replaced before their next use.
+    fn outdate_all(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl managed::Manager for Manager {
+    type Type = Member;
+    type Error = ConnectionError;
+
+    async fn create(&self) -> ConnectionResult<Member> {
+        let generation = self.generation.load(Ordering::Relaxed);
+        let connection = self.connect().await?;
+        Ok(Member { connection, generation, expires_at: Instant::now() + with_jitter(self.max_age) })
     }
 
-    /// `Ok` when there may be another attempt after `failure`.
-    pub(crate) fn allow_another(&mut self, failure: diesel::result::Error) -> Result<(), StoreError> {
-        if self.left == 0 || !error::is_of_the_connection(&failure) {
-            return Err(error::store_error(failure));
+    async fn recycle(&self, member: &mut Member, _: &Metrics) -> RecycleResult<ConnectionError> {
+        let is_outdated = member.generation != self.generation.load(Ordering::Relaxed);
+        if is_outdated || member.connection.is_closed() || member.expires_at <= Instant::now() {
+            return Err(RecycleError::message("closed, outdated or too old"));
         }
-        self.left -= 1;
         Ok(())
     }
 }
 
-/// Runs a read, `|connection| statement`, and gives a `Result<_, StoreError>`. A macro because the statement is built
-/// anew for each attempt and borrows from its surroundings, which a closure's type cannot yet say of a `Send` future.
-macro_rules! read {
-    ($pool:expr, |$connection:ident| $statement:expr) => {{
-        let mut attempts = $pool.attempts();
-        loop {
-            let mut lease = attempts.lease().await?;
-            match lease.run(async |$connection| $statement.await).await {
-                Ok(value) => {
-                    // What was read stands, whatever becomes of the connection.
-                    let _ = lease.end("COMMIT").await;
-                    break Ok::<_, crm_domain::store::StoreError>(value);
-                }
-                Err(failure) => attempts.allow_another(failure)?,
-            }
-        }
-    }};
+/// `duration`, less up to a tenth.
+fn with_jitter(duration: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    // The standard library's hasher is seeded anew each time, which is random enough for this.
+    let percent = RandomState::new().build_hasher().finish() % 10;
+    duration.mul_f64(1.0 - f64::from(u8::try_from(percent).unwrap_or_default()) / 100.0)
 }
 
-/// Like [`read`], of one row that need not be there.
-macro_rules! read_optional {
-    ($pool:expr, |$connection:ident| $statement:expr) => {
-        $crate::postgres::pool::read!($pool, |$connection| async {
-            diesel::OptionalExtension::optional($statement.await)
-        })
-    };
+/// A span without the statement's text, which must not hold what a statement might.
+fn statement_span() -> Span {
+    info_span!("statement", otel.kind = "client", db.system.name = "postgresql")
 }
 
-pub(crate) use {read, read_optional};
-
-/// A connection on loan. Unless it is given back it is closed: after a failure, or when whoever waited for a statement
+/// A connection in use. Unless [`Self::end`] gives it back it is closed: after a failure, or when the caller of a statement
 /// went away in the middle of it, nobody knows what state it is in.
-pub(crate) struct Lease {
-    connection: Option<Connection>,
-    /// Whether a transaction has begun on it.
-    begun: bool,
+pub(crate) struct PooledConnection {
+    connection: Option<Object<Manager>>,
+    has_transaction: bool,
 }
 
-impl Lease {
-    /// Runs a statement; a failure ends the lease.
-    pub(crate) async fn run<T>(
-        &mut self,
-        statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
-    ) -> QueryResult<T> {
-        let Some(connection) = self.connection.as_mut() else {
-            return Err(diesel::result::Error::BrokenTransactionManager);
+impl PooledConnection {
+    /// Runs a statement and gives its rows.
+    pub(crate) fn rows<'c, 'q: 'c, Row, S>(&'c mut self, statement: S) -> BoxFuture<'c, QueryResult<Vec<Row>>>
+    where
+        Row: Send + 'c,
+        S: LoadQuery<'q, AsyncPgConnection, Row> + Send + 'q,
+    {
+        let running = async move {
+            let rows = diesel_async::RunQueryDsl::load(statement, self.open()?).await;
+            self.close_on_failure(rows)
         };
-        // Without its text: a span must not hold what a statement might.
-        let span = info_span!("statement", otel.kind = "client", db.system.name = "postgresql");
-        let outcome = statement(connection).instrument(span).await;
-        if outcome.is_err() {
+        running.instrument(statement_span()).boxed()
+    }
+
+    /// Runs a statement and gives the number of rows that it changed.
+    pub(crate) fn execute<'f, S>(&'f mut self, statement: S) -> BoxFuture<'f, QueryResult<usize>>
+    where
+        S: ExecuteDsl<AsyncPgConnection> + QueryId + Send + 'f,
+    {
+        let running = async move {
+            let changed = diesel_async::RunQueryDsl::execute(statement, self.open()?).await;
+            self.close_on_failure(changed)
+        };
+        running.instrument(statement_span()).boxed()
+    }
+
+    /// Runs statements without values or rows.
+    async fn batch(&mut self, sql: &str) -> QueryResult<()> {
+        let done = self.open()?.batch_execute(sql).instrument(statement_span()).await;
+        self.close_on_failure(done)
+    }
+
+    fn open(&mut self) -> QueryResult<&mut AsyncPgConnection> {
+        let member = self.connection.as_mut().ok_or(diesel::result::Error::BrokenTransactionManager)?;
+        Ok(&mut member.connection)
+    }
+
+    fn close_on_failure<T>(&mut self, outcome: QueryResult<T>) -> QueryResult<T> {
+        if let Err(failure) = &outcome {
+            if error::is_of_the_connection(failure)
+                && let Some(pool) = self.connection.as_ref().and_then(Object::pool)
+            {
+                // What ended this one, or outdated its prepared statements, did so to the others.
+                pool.manager().outdate_all();
+            }
             self.close();
         }
         outcome
     }
 
-    async fn begin(&mut self, begin: &str) -> QueryResult<()> {
-        self.run(async |connection| connection.batch_execute(begin).await).await?;
-        self.begun = true;
-        Ok(())
-    }
-
     /// Ends the transaction, if one has begun, by `COMMIT` or `ROLLBACK`, and gives the connection back to the pool.
     pub(crate) async fn end(mut self, by: &str) -> QueryResult<()> {
-        if self.begun {
-            self.run(async |connection| connection.batch_execute(by).await).await?;
+        if self.has_transaction {
+            self.batch(by).await?;
         }
         self.connection = None;
         Ok(())
@@ -236,14 +301,14 @@ impl Lease {
 
     fn close(&mut self) {
         if let Some(connection) = self.connection.take() {
-            drop(Connection::take(connection));
+            drop(Object::take(connection));
         }
     }
 }
 
-/// No waiting here, so no `ROLLBACK` and no reading of what is still to come: the server sees the connection close, ends
-/// what runs on it (`client_connection_check_interval`) and rolls back.
-impl Drop for Lease {
+/// Nothing is waited for here, so there is no `ROLLBACK` and no reading of what is still to come: the server sees the socket
+/// close, ends what runs on it (`client_connection_check_interval`) and rolls back.
+impl Drop for PooledConnection {
     fn drop(&mut self) {
         self.close();
     }

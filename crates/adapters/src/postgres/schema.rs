@@ -1,4 +1,4 @@
-//! The platform's tables as diesel sees them: the columns this service uses, no more. The whole tables are in
+//! The platform's tables for diesel's query builder: the columns that built statements use. The whole tables are in
 //! `migrations/`.
 
 diesel::table! {

@@ -1,14 +1,17 @@
-//! Statements written by hand, for what diesel's query builder cannot say (a stated collation, a lateral join, an
-//! enum made from text). Values are always bound, and the statement is prepared once a connection: diesel's own
-//! `sql_query` is prepared anew, in a round trip of its own, each time it runs.
-
-use std::marker::PhantomData;
+//! Statements written by hand, for what diesel's query builder cannot say in one statement: a stated collation, a lateral
+//! join, several results in one round trip.
+//!
+//! Values are always bound. Rows are mapped by the names of their columns ([`named_row`]), and an unexpected `NULL` is an
+//! error that names its column: diesel's derives say only that there was one. A statement is prepared once
+//! for each connection: diesel's own `sql_query` is prepared anew, in a round trip of its own, each time it runs.
 
 use diesel::{
     QueryResult,
+    deserialize::{self, FromSql, QueryableByName},
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
-    sql_types::{BigInt, Jsonb, Nullable, Text, Timestamptz},
+    row::NamedRow,
+    sql_types::{BigInt, Bool, Jsonb, Nullable, Text, Timestamptz, Untyped},
 };
 use time::OffsetDateTime;
 
@@ -27,23 +30,46 @@ macro_rules! by_name {
     };
 }
 
-/// Joins the chips of the customer `u.id`, by name, as three arrays.
+/// Joins the chips of the customer `u.id`, by name, as one JSON array (see [`super::chip`]).
 macro_rules! join_chips {
     () => {
         concat!(
-            " CROSS JOIN LATERAL (SELECT coalesce(array_agg(t.slug ORDER BY ",
+            " CROSS JOIN LATERAL (SELECT coalesce(json_agg(json_build_object(",
+            "'slug', t.slug, 'name', t.name, 'color', t.color) ORDER BY ",
             $crate::postgres::statement::by_name!("t"),
-            "), '{}') AS slugs, coalesce(array_agg(t.name ORDER BY ",
-            $crate::postgres::statement::by_name!("t"),
-            "), '{}') AS names, coalesce(array_agg(t.color ORDER BY ",
-            $crate::postgres::statement::by_name!("t"),
-            "), '{}') AS colors FROM customer_tag_assignment a JOIN customer_tag t ON t.id = a.tag_id",
+            "), '[]') AS tags FROM customer_tag_assignment a JOIN customer_tag t ON t.id = a.tag_id",
             " WHERE a.customer_id = u.id) chips"
         )
     };
 }
 
-pub(crate) use {by_name, fold, join_chips};
+/// Declares a row: `field: SqlType => RustType`. Each field is read from the column of its name.
+macro_rules! named_row {
+    ($(#[$attribute:meta])* struct $name:ident { $($field:ident: $sql:ty => $rust:ty,)* }) => {
+        $(#[$attribute])*
+        struct $name {
+            $($field: $rust,)*
+        }
+
+        impl diesel::deserialize::QueryableByName<diesel::pg::Pg> for $name {
+            fn build<'a>(row: &impl diesel::row::NamedRow<'a, diesel::pg::Pg>) -> diesel::deserialize::Result<Self> {
+                Ok(Self {
+                    $($field: $crate::postgres::statement::column::<$sql, $rust>(row, stringify!($field))?,)*
+                })
+            }
+        }
+    };
+}
+
+pub(crate) use {by_name, fold, join_chips, named_row};
+
+/// Reads the column of that name.
+pub(super) fn column<'a, Sql, Value>(row: &impl NamedRow<'a, Pg>, name: &str) -> deserialize::Result<Value>
+where
+    Value: FromSql<Sql, Pg>,
+{
+    NamedRow::get::<Sql, Value>(row, name).map_err(|error| format!("column {name}: {error}").into())
+}
 
 enum Part<'q> {
     Sql(&'static str),
@@ -53,16 +79,15 @@ enum Part<'q> {
     Json(Option<serde_json::Value>),
 }
 
-/// A statement whose rows have the SQL type `Row`.
-pub(super) struct Statement<'q, Row> {
+/// A statement. Its rows are declared by [`named_row`].
+pub(super) struct Statement<'q> {
     parts: Vec<Part<'q>>,
-    row: PhantomData<Row>,
 }
 
-impl<'q, Row> Statement<'q, Row> {
+impl<'q> Statement<'q> {
     /// Begins a statement.
     pub(super) fn new(sql: &'static str) -> Self {
-        Self { parts: vec![Part::Sql(sql)], row: PhantomData }
+        Self { parts: vec![Part::Sql(sql)] }
     }
 
     fn with(mut self, part: Part<'q>) -> Self {
@@ -85,7 +110,7 @@ impl<'q, Row> Statement<'q, Row> {
         self.with(Part::BigInt(value))
     }
 
-    /// Binds a moment.
+    /// Binds a timestamp.
     pub(super) fn timestamp(self, value: OffsetDateTime) -> Self {
         self.with(Part::Timestamp(value))
     }
@@ -96,7 +121,7 @@ impl<'q, Row> Statement<'q, Row> {
     }
 }
 
-impl<Row> QueryFragment<Pg> for Statement<'_, Row> {
+impl QueryFragment<Pg> for Statement<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
         for part in &self.parts {
             match part {
@@ -112,11 +137,29 @@ impl<Row> QueryFragment<Pg> for Statement<'_, Row> {
 }
 
 /// No id by type: the prepared statement is found by its text.
-impl<Row> QueryId for Statement<'_, Row> {
+impl QueryId for Statement<'_> {
     type QueryId = ();
     const HAS_STATIC_QUERY_ID: bool = false;
 }
 
-impl<Row> Query for Statement<'_, Row> {
-    type SqlType = Row;
+impl Query for Statement<'_> {
+    type SqlType = Untyped;
+}
+
+/// A line of a page: the total stands on every line, and the item is absent when the page is past the end.
+///
+/// The statement names the total `total_count` and marks a line that has an item by `true AS has_item`. So a `NULL` in the
+/// item where none is expected is an error that names its column, and never an item that vanishes.
+pub(super) struct PageLine<Item> {
+    pub(super) total_count: i64,
+    pub(super) item: Option<Item>,
+}
+
+impl<Item: QueryableByName<Pg>> QueryableByName<Pg> for PageLine<Item> {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        let total_count = column::<BigInt, i64>(row, "total_count")?;
+        let has_item = column::<Nullable<Bool>, Option<bool>>(row, "has_item")?;
+        let item = if has_item == Some(true) { Some(Item::build(row)?) } else { None };
+        Ok(Self { total_count, item })
+    }
 }

@@ -10,32 +10,30 @@ use crm_domain::{
     },
 };
 use diesel::{
-    ExpressionMethods as _, OptionalExtension as _, QueryDsl as _,
+    ExpressionMethods as _, QueryDsl as _,
     dsl::exists,
     select,
     sql_types::{Nullable, Text, Timestamptz},
 };
-use diesel_async::RunQueryDsl as _;
 
 use super::{
     Postgres,
-    moment::Moment,
-    pool::read,
     schema::{customer_tag, customer_tag_assignment},
-    statement::{Statement, by_name},
+    statement::{Statement, by_name, named_row},
+    timestamp::PgTimestamp,
     tx::PgTx,
 };
 
-type TagSql = (Text, Text, Text, Nullable<Text>, Nullable<Text>, Timestamptz);
-
-#[derive(diesel::Queryable)]
-struct TagRow {
-    id: String,
-    name: String,
-    slug: String,
-    color: Option<String>,
-    description: Option<String>,
-    created_at: Moment,
+named_row! {
+    /// A tag.
+    struct TagRow {
+        id: Text => String,
+        name: Text => String,
+        slug: Text => String,
+        color: Nullable<Text> => Option<String>,
+        description: Nullable<Text> => Option<String>,
+        created_at: Timestamptz => PgTimestamp,
+    }
 }
 
 impl From<TagRow> for Tag {
@@ -48,11 +46,13 @@ impl From<TagRow> for Tag {
 #[async_trait]
 impl TagReads for Postgres {
     async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
-        let rows: Vec<TagRow> = read!(self.pool, |connection| Statement::<TagSql>::new(concat!(
-            "SELECT t.id, t.name, t.slug, t.color, t.description, t.created_at FROM customer_tag t ORDER BY ",
-            by_name!("t")
-        ))
-        .load(connection))?;
+        let statement = || {
+            Statement::new(concat!(
+                "SELECT t.id, t.name, t.slug, t.color, t.description, t.created_at FROM customer_tag t ORDER BY ",
+                by_name!("t")
+            ))
+        };
+        let rows: Vec<TagRow> = self.pool.read_rows(statement).await?;
         Ok(rows.into_iter().map(Tag::from).collect())
     }
 }
@@ -72,13 +72,13 @@ impl TagWrites for PgTx {
             ))
             .on_conflict(customer_tag::slug)
             .do_nothing();
-        let inserted = self.run(async |connection| statement.execute(connection).await).await?;
+        let inserted = self.execute(statement).await?;
         Ok(inserted == 1)
     }
 
     async fn tag_exists(&mut self, id: &TagId) -> Result<bool, StoreError> {
         let statement = select(exists(customer_tag::table.find(id.as_str())));
-        self.run(async |connection| statement.get_result(connection).await).await
+        self.row(statement).await.map(Option::unwrap_or_default)
     }
 
     async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError> {
@@ -92,15 +92,14 @@ impl TagWrites for PgTx {
             ))
             .on_conflict((customer_tag_assignment::customer_id, customer_tag_assignment::tag_id))
             .do_nothing();
-        let inserted = self.run(async |connection| statement.execute(connection).await).await?;
+        let inserted = self.execute(statement).await?;
         Ok(inserted == 1)
     }
 
     async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError> {
         let statement = diesel::delete(customer_tag_assignment::table.find((customer.as_str(), tag.as_str())))
             .returning((customer_tag_assignment::assigned_by, customer_tag_assignment::assigned_at));
-        let removed: Option<(String, Moment)> =
-            self.run(async |connection| statement.get_result(connection).await.optional()).await?;
+        let removed: Option<(String, PgTimestamp)> = self.row(statement).await?;
         Ok(removed.map(|(assigned_by, assigned_at)| Assignment {
             customer: customer.clone(),
             tag: tag.clone(),

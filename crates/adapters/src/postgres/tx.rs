@@ -1,41 +1,70 @@
 //! The unit of work: a connection of its own, from `BEGIN` to `COMMIT`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use crm_domain::store::{Store, StoreError, Tx};
-use diesel::QueryResult;
-use diesel_async::AsyncPgConnection;
+use diesel::query_builder::QueryId;
+use diesel_async::{
+    AsyncPgConnection,
+    methods::{ExecuteDsl, LoadQuery},
+};
 
-use super::{Postgres, error::store_error, pool::Lease};
+use super::{
+    Postgres,
+    error::store_error,
+    foreign_keys::{ForeignKeyCache, ForeignKeys, write_error},
+    pool::PooledConnection,
+};
 
-/// A unit of work. Dropped without an end (the request went away in the middle, perhaps of a statement), its lease
-/// closes the connection and the server rolls back: nothing is ever left `idle in transaction`.
-pub(super) struct PgTx(Lease);
+/// A unit of work. Dropped without an end (the request went away in the middle, perhaps of a statement), its connection is
+/// closed and the server rolls back: nothing is ever left `idle in transaction`.
+pub(super) struct PgTx {
+    connection: PooledConnection,
+    foreign_keys: Arc<ForeignKeys>,
+    foreign_key_cache: ForeignKeyCache,
+}
 
 #[async_trait]
 impl Store for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>, StoreError> {
-        Ok(Box::new(PgTx(self.pool.begin().await?)))
+        let foreign_keys = self.foreign_keys.get(&self.pool).await?;
+        let connection = self.pool.begin().await?;
+        Ok(Box::new(PgTx { connection, foreign_keys, foreign_key_cache: self.foreign_keys.clone() }))
     }
 }
 
+/// A failure ends the unit of work, so that nothing can follow: PostgreSQL answers a `COMMIT` after a failure with a silent
+/// roll-back, which must not look like success.
 impl PgTx {
-    /// Runs a statement in this unit of work. A failure ends it, so that nothing can follow: PostgreSQL answers a
-    /// `COMMIT` after a failure with a silent roll-back, which must not look like success.
-    pub(super) async fn run<T>(
-        &mut self,
-        statement: impl AsyncFnOnce(&mut AsyncPgConnection) -> QueryResult<T>,
-    ) -> Result<T, StoreError> {
-        self.0.run(statement).await.map_err(store_error)
+    /// Runs a statement and gives its first row, which need not be there.
+    pub(super) async fn row<'f, Row, S>(&'f mut self, statement: S) -> Result<Option<Row>, StoreError>
+    where
+        Row: Send + 'f,
+        S: LoadQuery<'f, AsyncPgConnection, Row> + Send + 'f,
+    {
+        let rows = self.connection.rows(statement).await;
+        let rows = rows.map_err(|error| write_error(error, &self.foreign_keys, &self.foreign_key_cache))?;
+        Ok(rows.into_iter().next())
+    }
+
+    /// Runs a statement and gives the number of rows that it changed.
+    pub(super) async fn execute<'f, S>(&'f mut self, statement: S) -> Result<usize, StoreError>
+    where
+        S: ExecuteDsl<AsyncPgConnection> + QueryId + Send + 'f,
+    {
+        let changed = self.connection.execute(statement).await;
+        changed.map_err(|error| write_error(error, &self.foreign_keys, &self.foreign_key_cache))
     }
 }
 
 #[async_trait]
 impl Tx for PgTx {
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.0.end("COMMIT").await.map_err(store_error)
+        self.connection.end("COMMIT").await.map_err(store_error)
     }
 
     async fn rollback(self: Box<Self>) -> Result<(), StoreError> {
-        self.0.end("ROLLBACK").await.map_err(store_error)
+        self.connection.end("ROLLBACK").await.map_err(store_error)
     }
 }

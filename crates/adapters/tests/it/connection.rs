@@ -21,7 +21,7 @@ fn id() -> UserId {
 }
 
 fn postgres_with(connector: Connector, settings: PoolSettings) -> Postgres {
-    Postgres { pool: Pool::new(connector, settings) }
+    Postgres::new(Pool::new(connector, settings))
 }
 
 #[tokio::test]
@@ -182,6 +182,137 @@ async fn an_altered_column_costs_no_read() {
         for _ in 0..8 {
             assert_eq!(postgres.list_customers(&query).await.unwrap().total_count, 1);
         }
+    }
+}
+
+/// A unit of work has nothing to try again with, but it has all connections replaced: one failure, not one for each.
+#[tokio::test]
+async fn an_altered_column_costs_one_unit_of_work_at_most() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    let postgres = database.postgres();
+    let lock = async || {
+        let mut tx = postgres.begin().await?;
+        let locked = tx.lock_profile(&id()).await;
+        tx.rollback().await?;
+        locked
+    };
+    // Each connection of the pool has prepared the statement.
+    for _ in 0..2 {
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            open.push(postgres.begin().await.unwrap());
+        }
+        for mut tx in open {
+            let _ = tx.lock_profile(&UserId::parse("usr_none").unwrap()).await.unwrap();
+            tx.rollback().await.unwrap();
+        }
+    }
+    client.batch_execute("ALTER TABLE customer_profile ALTER acquisition_source TYPE varchar(300)").await.unwrap();
+    let mut failures = 0;
+    for _ in 0..8 {
+        match lock().await {
+            Ok(profile) => assert!(profile.is_some()),
+            Err(StoreError::Unavailable(_)) => failures += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    assert!(failures <= 1, "{failures}");
+}
+
+/// What ends all connections at once costs no unit of work: each begins on a connection that lives.
+#[tokio::test]
+async fn connections_that_the_server_ended_cost_no_unit_of_work() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    let postgres = database.postgres();
+    for _ in 0..5 {
+        let mut open = Vec::new();
+        for _ in 0..4 {
+            open.push(postgres.begin().await.unwrap());
+        }
+        for tx in open {
+            tx.rollback().await.unwrap();
+        }
+        let sql = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        client.execute(sql, &[]).await.unwrap();
+        for _ in 0..4 {
+            let mut tx = postgres.begin().await.unwrap();
+            assert!(tx.lock_profile(&id()).await.unwrap().is_some());
+            tx.rollback().await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_too_old_is_replaced() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let backends = async || -> Vec<i32> {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'royal-glow-crm'";
+        client.query(sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
+    };
+    for (max_age, is_replaced) in [(Duration::from_secs(600), false), (Duration::ZERO, true)] {
+        let settings = PoolSettings { max_age, ..pool_settings(1) };
+        let postgres = postgres_with(database.connector(), settings);
+        assert!(postgres.find_profile(&id()).await.is_ok());
+        let before = backends().await;
+        assert!(postgres.find_profile(&id()).await.is_ok());
+        let after = backends().await;
+        let kept = after.iter().any(|pid| before.contains(pid) && before.len() == 1 && after.len() == 1);
+        assert_eq!(kept, !is_replaced, "{before:?} {after:?}");
+        drop(postgres);
+        while !backends().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// A trigger of the platform's may say anything. What it says is not logged.
+#[tokio::test]
+async fn what_a_trigger_says_does_not_reach_the_cause() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    for message in ["customer Jane Doe must not be changed", "canceling the visit of Jane Doe", "« Jane Doe »"] {
+        let trigger = format!(
+            "CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION '{message}'; END $$;
+             DROP TRIGGER IF EXISTS refuse ON customer_profile;
+             CREATE TRIGGER refuse BEFORE UPDATE ON customer_profile FOR EACH ROW EXECUTE FUNCTION refuse()"
+        );
+        client.batch_execute(&trigger).await.unwrap();
+        let mut tx = database.postgres().begin().await.unwrap();
+        let mut profile = tx.lock_profile(&id()).await.unwrap().unwrap();
+        profile.noshow_count = 7;
+        let error = tx.save_gates(&profile).await.unwrap_err();
+        let StoreError::Unexpected(cause) = &error else { panic!("{error:?}") };
+        assert!(!cause.to_string().contains("Jane") && !format!("{error:?}").contains("Jane"), "{error:?}");
+    }
+}
+
+/// A `NULL` where none is expected is an error that names its column, wherever the row stands.
+#[tokio::test]
+async fn an_unexpected_null_is_an_error_that_names_its_column() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::customer(&client, "usr_1", "Asha Rao").await;
+    client
+        .batch_execute(
+            "ALTER TABLE customer_profile ALTER total_visits DROP NOT NULL; UPDATE customer_profile SET total_visits = NULL",
+        )
+        .await
+        .unwrap();
+    let postgres = database.postgres();
+    let failures = [
+        postgres.list_customers(&DirectoryQuery::default()).await.map(drop).unwrap_err(),
+        postgres.find_customer(&id()).await.map(drop).unwrap_err(),
+        postgres.find_profile(&id()).await.map(drop).unwrap_err(),
+    ];
+    for failure in failures {
+        let StoreError::Unexpected(cause) = &failure else { panic!("{failure:?}") };
+        assert!(cause.to_string().contains("total_visits"), "{cause}");
     }
 }
 

@@ -159,6 +159,11 @@ pub const SETTINGS: &[Setting] = &[
         Some("3000"),
         "The longest that making a connection may take, in milliseconds.",
     ),
+    setting(
+        "DATABASE_CONNECTION_MAX_AGE_MS",
+        Some("1800000"),
+        "How old a database connection may become before another replaces it, in milliseconds; up to a tenth less for some.",
+    ),
     setting("DATABASE_STATEMENT_TIMEOUT_MS", Some("5000"), "The longest a statement may run, in milliseconds."),
     setting("DATABASE_LOCK_TIMEOUT_MS", Some("2000"), "The longest a statement may wait for a lock, in milliseconds."),
     setting(

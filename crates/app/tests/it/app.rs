@@ -247,7 +247,7 @@ fn ports(database: &TestDatabase) -> Ports {
         pool: pool.clone(),
         clock: clock(),
     };
-    let postgres = Arc::new(Postgres { pool });
+    let postgres = Arc::new(Postgres::new(pool));
     Ports {
         sessions: Arc::new(sessions),
         store: postgres.clone(),

@@ -278,6 +278,11 @@ struct PgBouncer {
 
 impl PgBouncer {
     async fn start(database: &TestDatabase) -> Self {
+        Self::start_with(database, 3).await
+    }
+
+    /// With that many connections to the server.
+    async fn start_with(database: &TestDatabase, server_connections: usize) -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let address = url::Url::parse(&database.address()).unwrap();
         let file = |name: &str, text: String| {
@@ -290,7 +295,7 @@ impl PgBouncer {
         let configuration = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
-             default_pool_size = 3\nmax_client_conn = 200\n",
+             default_pool_size = {server_connections}\nmax_client_conn = 200\n",
             address.port().unwrap(),
             users.display(),
         );
@@ -341,7 +346,7 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
         answers.extend(load.ended().await);
     }
     for (status, answer) in &answers {
-        assert!(matches!(status, 200 | 201), "{status} {answer}");
+        assert!(matches!(status, 200 | 201), "{status} {answer}\n{}", one.log.text());
     }
     // Its server's connections are killed under load: retryable errors at most, and then none.
     let killer = database.client().await;
@@ -354,7 +359,7 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
     }
     for (status, answer) in load.ended().await {
         let known = matches!(status, 200 | 201) || answer["error"]["code"] == "SERVICE_UNAVAILABLE";
-        assert!(known, "{status} {answer}");
+        assert!(known, "{status} {answer}\n{}", one.log.text());
     }
     eventually(PATIENCE, "all is well again", async || one.get("/api/tags", "manager").await.status == 200).await;
     // The settings that a connection is told once without a pooler hold here, too.
@@ -375,4 +380,52 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
     })
     .await;
     assert!(bouncer.process.try_wait().unwrap().is_none(), "PgBouncer still runs");
+}
+
+/// Connections of this machine to that port, as the kernel counts them.
+fn established_to(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_established = |line: &&str| {
+        let mut columns = line.split_whitespace().skip(2);
+        let remote = columns.next().unwrap_or_default();
+        remote.ends_with(&format!(":{port:04X}")) && columns.next() == Some("01")
+    };
+    table.lines().filter(is_established).count()
+}
+
+/// Requests that give up while their connection waits for the server leave no socket behind, and neither do connections
+/// whose first answer does not come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_pgbouncer_there_are_never_more_connections_than_the_pool_has() {
+    let database = arranged().await;
+    let bouncer = PgBouncer::start_with(&database, 1).await;
+    let settings = [
+        ("DATABASE_POOL_MODE", "transaction"),
+        ("DATABASE_POOL_SIZE", "4"),
+        ("DATABASE_POOL_WAIT_MS", "200"),
+        ("DATABASE_CONNECT_TIMEOUT_MS", "200"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"),
+        ("REQUEST_TIMEOUT_MS", "300"),
+    ];
+    let service = Service::start_at(&bouncer.address(&database), &settings).await;
+    let mut holder = database.client().await;
+    let lock = holder.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut most = 0;
+    for _ in 0..10 {
+        let notes = (0..8).map(|_| taken(service.request("GET", "/api/customers/usr_1/notes", "manager")));
+        for answer in futures_util::future::join_all(notes).await {
+            assert_eq!(answer.status, 503);
+        }
+        let now = established_to(bouncer.port);
+        most = most.max(now);
+        assert!(now <= 4, "{now} connections");
+    }
+    assert!(most > 0);
+    lock.rollback().await.unwrap();
+    eventually(PATIENCE, "it answers again", async || {
+        service.get("/api/customers/usr_1/notes", "manager").await.status == 200
+    })
+    .await;
 }
