@@ -458,15 +458,15 @@ mod tests {
     }
 
     #[test]
-    fn the_examples_and_the_readme_hold_every_setting() {
+    fn the_example_and_the_document_list_every_setting() {
         let example = include_str!("../../../.env.example");
-        let readme = include_str!("../../../README.md");
+        let document = include_str!("../../../docs/CONFIGURATION.md");
         for Setting { name, default, what } in SETTINGS {
             let line = format!("# {what}\n#{name}={}\n", default.unwrap_or_default());
             assert!(example.contains(&line), ".env.example lacks:\n{line}");
             let default = default.map_or(String::new(), |default| format!("`{default}`"));
             let row = format!("| `{name}` | {default} | {what} |");
-            assert!(readme.contains(&row), "README.md lacks:\n{row}");
+            assert!(document.contains(&row), "docs/CONFIGURATION.md lacks:\n{row}");
         }
         let listed: Vec<_> = example
             .lines()
