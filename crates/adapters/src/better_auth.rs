@@ -14,7 +14,7 @@ use crm_domain::{
     ids::UserId,
     role::{Actor, Role},
     session::{NotSignedIn, Sessions},
-    store::StoreError,
+    store_error::StoreError,
 };
 use diesel::{
     BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, PgExpressionMethods as _, QueryDsl as _,

@@ -1,7 +1,7 @@
 //! The domain's ports on PostgreSQL, with diesel's query types on tokio-postgres.
 //!
 //! One file for each noun, as in the domain; beside them [`connect`] (how a connection is made), `pool` (how it is
-//! shared), `tx` (the unit of work), [`error`] (what a failure means), [`migrate`] and [`attach`] (the schema), `health`.
+//! shared), `unit_of_work`, [`error`] (what a failure means), [`migrate`] and [`attach`] (the schema), `health`.
 
 pub mod attach;
 mod audit;
@@ -19,7 +19,7 @@ pub(crate) mod schema;
 mod statement;
 mod tag;
 mod timestamp;
-mod tx;
+mod unit_of_work;
 
 pub use pool::{Pool, PoolSettings};
 

@@ -1,18 +1,45 @@
-//! The machine's clock and random ids.
+//! The machine's clocks and random ids.
 
-use crm_domain::{clock::Clock, ids::Ids};
+use std::time::{Duration, Instant};
+
+use crm_domain::{
+    clock::{Clock, MonotonicClock},
+    ids::Ids,
+};
 use time::OffsetDateTime;
 use ulid::Ulid;
 
-/// The machine's clock.
+/// The machine's clocks.
 #[derive(Debug, Clone, Copy)]
-pub struct SystemClock;
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// Clocks that measure from now on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Clock for SystemClock {
     fn now(&self) -> OffsetDateTime {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the real clock")]
         let now = OffsetDateTime::now_utc();
         now.truncate_to_microsecond()
+    }
+}
+
+impl MonotonicClock for SystemClock {
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 }
 
@@ -33,8 +60,8 @@ mod tests {
 
     #[test]
     fn now_is_what_postgresql_can_keep() {
-        assert_eq!(SystemClock.now().nanosecond() % 1000, 0);
-        assert!(SystemClock.now().offset().is_utc());
+        assert_eq!(SystemClock::new().now().nanosecond() % 1000, 0);
+        assert!(SystemClock::new().now().offset().is_utc());
     }
 
     #[test]

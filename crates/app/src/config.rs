@@ -16,7 +16,7 @@ use crm_adapters::{
     },
     rate_limit::redis::RedisSettings,
 };
-use crm_domain::rate_limit::Budget;
+use crm_domain::rate_limit::Quota;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -263,14 +263,14 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
 
 fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
     let window = reader.parse("RATE_LIMIT_WINDOW_SECONDS", "must be a number from 1 to 3600", |text| {
-        text.parse().ok().filter(|value| (1..=3600).contains(value)).map(time::Duration::seconds)
+        text.parse().ok().filter(|value| (1..=3600).contains(value)).map(Duration::from_secs)
     });
     let user = reader.requests("RATE_LIMIT_USER_REQUESTS");
     let address = reader.requests("RATE_LIMIT_ADDRESS_REQUESTS");
     let (window, user, address) = (window?, user?, address?);
     // None at all is no limit.
-    let budget = |requests: u32| (requests > 0).then_some(Budget { requests, window });
-    Some(Limits { user: budget(user), address: budget(address) })
+    let quota = |requests: u32| (requests > 0).then_some(Quota { requests, window });
+    Some(Limits { user: quota(user), address: quota(address) })
 }
 
 fn lifecycle(reader: &mut Reader<'_>) -> Option<LifecycleConfig> {
@@ -404,11 +404,11 @@ mod tests {
     #[test]
     fn limits_can_be_switched_off_one_by_one() {
         let limits = |source| Config::read(&source).unwrap().http.limits;
-        let window = time::Duration::seconds(10);
-        let budget = |requests| Some(Budget { requests, window });
-        assert_eq!(limits(minimal()), Limits { user: budget(20), address: budget(100) });
-        assert_eq!(limits(with("RATE_LIMIT_USER_REQUESTS", "0")), Limits { user: None, address: budget(100) });
-        assert_eq!(limits(with("RATE_LIMIT_ADDRESS_REQUESTS", "0")), Limits { user: budget(20), address: None });
+        let window = Duration::from_secs(10);
+        let quota = |requests| Some(Quota { requests, window });
+        assert_eq!(limits(minimal()), Limits { user: quota(20), address: quota(100) });
+        assert_eq!(limits(with("RATE_LIMIT_USER_REQUESTS", "0")), Limits { user: None, address: quota(100) });
+        assert_eq!(limits(with("RATE_LIMIT_ADDRESS_REQUESTS", "0")), Limits { user: quota(20), address: None });
     }
 
     #[test]

@@ -12,8 +12,9 @@ use std::{
 
 use crm_domain::{
     health::{Connections, StoreHealth},
+    rate_limit::RateLimits,
     session::NotSignedIn,
-    store::StoreError,
+    store_error::StoreError,
 };
 use prometheus_client::{
     collector::Collector,
@@ -130,7 +131,7 @@ struct Outage {
 impl Metrics {
     /// Nothing counted yet; the pool's gauges are read off `store` at each scrape.
     #[must_use]
-    pub fn new(store: Arc<dyn StoreHealth>) -> Self {
+    pub fn new(store: Arc<dyn StoreHealth>, rate_limits: Arc<dyn RateLimits>) -> Self {
         let mut registry = Registry::default();
         let durations = Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
         registry.register_with_unit(
@@ -174,6 +175,7 @@ impl Metrics {
             connection_refusals.clone(),
         );
         registry.register_collector(Box::new(PoolCollector(store)));
+        registry.register_collector(Box::new(RateLimitCollector(rate_limits)));
         // From the first scrape on: a counter that appears with its first count has no rate yet.
         for policy in POLICIES {
             drop(rate_limit_refusals.get_or_create(&PolicyLabels { policy }));
@@ -220,7 +222,7 @@ impl Metrics {
         self.durations.get_or_create(&labels).observe(duration.as_secs_f64());
     }
 
-    /// A request was over its budget.
+    /// A request was over its quota.
     pub(crate) fn rate_limit_refused(&self, policy: &'static str) {
         self.rate_limit_refusals.get_or_create(&PolicyLabels { policy }).inc();
     }
@@ -323,16 +325,36 @@ impl Collector for PoolCollector {
     }
 }
 
+/// The number of rate limit keys in memory.
+struct RateLimitCollector(Arc<dyn RateLimits>);
+
+impl fmt::Debug for RateLimitCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RateLimitCollector")
+    }
+}
+
+impl Collector for RateLimitCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let Some(keys) = self.0.tracked_keys() else { return Ok(()) };
+        let gauge = ConstGauge::new(i64::try_from(keys).unwrap_or(i64::MAX));
+        let help = "Users and addresses whose requests are counted in this process";
+        gauge.encode(encoder.encode_descriptor("crm_rate_limit_keys", help, None, MetricType::Gauge)?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use crm_domain::{health::MockStoreHealth, testing::unavailable};
+    use crm_domain::{health::MockStoreHealth, rate_limit::MockRateLimits, testing::unavailable};
 
     use super::*;
 
     fn metrics() -> Metrics {
         let mut store = MockStoreHealth::new();
         store.expect_connections().return_const(Connections { max: 10, used: 3, idle: 2, waiting: 1 });
-        Metrics::new(Arc::new(store))
+        let mut rate_limits = MockRateLimits::new();
+        rate_limits.expect_tracked_keys().return_const(Some(4));
+        Metrics::new(Arc::new(store), Arc::new(rate_limits))
     }
 
     #[test]
@@ -358,6 +380,7 @@ mod tests {
             "db_client_connection_count{db_client_connection_state=\"idle\"} 2".to_owned(),
             "db_client_connection_max 10".to_owned(),
             "db_client_connection_pending_requests 1".to_owned(),
+            "crm_rate_limit_keys 4".to_owned(),
         ] {
             assert!(text.lines().any(|shown| shown == line), "{line} is missing from\n{text}");
         }

@@ -5,7 +5,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context as _, bail};
 use crm_adapters::postgres::{Pool, attach};
-use crm_domain::store::StoreError;
+use crm_domain::store_error::StoreError;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, MissedTickBehavior, interval, timeout_at},

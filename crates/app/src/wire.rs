@@ -18,8 +18,9 @@ use crm_domain::{
     note::{ports::NoteReads, usecases::Notes},
     rate_limit::RateLimits,
     session::Sessions,
-    store::{Store, StoreError},
+    store_error::StoreError,
     tag::{ports::TagReads, usecases::Tags},
+    unit_of_work::Store,
 };
 
 use crate::{config::Config, http::health::Health, metrics::Metrics};
@@ -60,7 +61,8 @@ pub fn pool(config: &Config) -> Pool {
 ///
 /// When Redis is configured with TLS and that cannot be set up.
 pub fn ports(config: &Config, pool: Pool) -> Result<Ports, StoreError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let system_clock = Arc::new(SystemClock::new());
+    let clock: Arc<dyn Clock> = system_clock.clone();
     let sessions = BetterAuth {
         cookie_name: config.session.cookie_name.clone(),
         secret: config.session.secret.clone(),
@@ -69,7 +71,7 @@ pub fn ports(config: &Config, pool: Pool) -> Result<Ports, StoreError> {
     };
     let rate_limits: Arc<dyn RateLimits> = match &config.redis {
         Some(settings) => Arc::new(RedisRateLimits::new(settings.clone())?),
-        None => Arc::new(MemoryRateLimits::new(clock.clone())),
+        None => Arc::new(MemoryRateLimits::new(system_clock)),
     };
     let postgres = Arc::new(Postgres::new(pool));
     Ok(Ports {
@@ -117,7 +119,7 @@ impl Services {
         let Ports { sessions, store, directory, customers, tags, notes, rate_limits, health, clock, ids } = ports;
         Self {
             sessions,
-            metrics: Arc::new(Metrics::new(health.clone())),
+            metrics: Arc::new(Metrics::new(health.clone(), rate_limits.clone())),
             health: Health::new(health, rate_limits.clone()),
             rate_limits,
             directory: Directory { reads: directory },

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 
 use crate::{
     ids::{AuditId, TagId, UserId},
-    store::StoreError,
+    store_error::StoreError,
 };
 
 /// What was done to the entity.

@@ -1,10 +1,19 @@
-//! The time, as a port, so that tests can fix it.
+//! The time, as ports, so that tests can fix it.
+
+use std::time::Duration;
 
 use time::OffsetDateTime;
 
-/// Tells the time.
+/// Tells the time of day.
 #[cfg_attr(feature = "testing", mockall::automock)]
 pub trait Clock: Send + Sync {
-    /// Now, in UTC, truncated to microseconds: what PostgreSQL keeps, so that a value reads back as it was written.
+    /// The time now, in UTC, truncated to microseconds: PostgreSQL keeps no more, so a value reads back as it was written.
     fn now(&self) -> OffsetDateTime;
+}
+
+/// Measures time by a clock that is never set back.
+#[cfg_attr(feature = "testing", mockall::automock)]
+pub trait MonotonicClock: Send + Sync {
+    /// The time since a fixed moment, at the latest when the process started.
+    fn elapsed(&self) -> Duration;
 }

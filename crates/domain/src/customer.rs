@@ -11,7 +11,7 @@ use time::{Date, Duration, OffsetDateTime};
 use crate::{
     audit::{AuditAction, AuditEntity, AuditFields, AuditValue, Change},
     ids::{ProfileId, UserId},
-    store::StoreError,
+    store_error::StoreError,
     tag::Chip,
 };
 
@@ -152,9 +152,8 @@ impl GateOverride {
 }
 
 impl Profile {
-    /// Sets the gates that `wanted` names and that differ from what is stored, and moves `updated_at` to `now` (or just past
-    /// what is stored, should that be later).
-    /// `None` when nothing differs: then nothing moved and there is nothing to save or to audit.
+    /// Sets the gates that `wanted` names and that differ from the stored ones, and moves `updated_at` to `now`, or just past
+    /// the stored time when that is later. Returns `None` when nothing differs: then there is nothing to save or to audit.
     pub fn change_gates(&mut self, wanted: GateOverride, now: OffsetDateTime) -> Option<Change> {
         let mut old_values = AuditFields::new();
         let mut new_values = AuditFields::new();
@@ -175,8 +174,9 @@ impl Profile {
         if new_values.is_empty() {
             return None;
         }
-        // Whatever clock the row's last writer had, a change moves it forward.
-        self.updated_at = now.max(self.updated_at + Duration::MICROSECOND);
+        // Whatever clock the row's last writer had, a change moves it forward. What cannot move forward (PostgreSQL knows
+        // `infinity`) becomes now.
+        self.updated_at = self.updated_at.checked_add(Duration::MICROSECOND).map_or(now, |next| now.max(next));
         Some(Change {
             action: AuditAction::Update,
             entity: AuditEntity::Profile(self.user_id.clone()),
@@ -188,6 +188,7 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use time::macros::datetime;
 
     use super::*;
@@ -248,6 +249,33 @@ mod tests {
             let mut stored = profile("usr_1", 3, true);
             assert_eq!(stored.change_gates(wanted, NOW), None);
             assert_eq!(stored, profile("usr_1", 3, true));
+        }
+    }
+
+    #[test]
+    fn a_change_moves_updated_at_forward_also_when_the_row_is_ahead() {
+        let lift = gates(Some(0), None);
+        for (stored, moved) in [
+            (datetime!(2026-11-23 9:00 UTC), NOW),
+            (NOW, NOW + Duration::MICROSECOND),
+            (datetime!(2027-01-01 0:00 UTC), datetime!(2027-01-01 0:00:00.000_001 UTC)),
+        ] {
+            let mut profile = Profile { updated_at: stored, ..profile("usr_1", 3, true) };
+            profile.change_gates(lift, NOW).unwrap();
+            assert_eq!(profile.updated_at, moved, "{stored}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_stored_time_makes_a_change_fail(seconds in -377_705_116_800_i64..=253_402_300_799, nanoseconds in 0_i64..1_000_000_000) {
+            let stored = OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+            let stored = stored.checked_add(Duration::nanoseconds(nanoseconds)).unwrap_or(stored);
+            for stored in [stored, datetime!(9999-12-31 23:59:59.999_999_999 UTC)] {
+                let mut profile = Profile { updated_at: stored, ..profile("usr_1", 3, true) };
+                prop_assert!(profile.change_gates(gates(Some(0), None), NOW).is_some());
+                prop_assert_ne!(profile.updated_at, stored);
+            }
         }
     }
 }

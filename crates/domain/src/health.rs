@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::store::StoreError;
+use crate::store_error::StoreError;
 
 /// The connections of a store, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

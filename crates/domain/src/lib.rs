@@ -4,7 +4,7 @@
 //!
 //! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`]. Beside each noun's types stand its
 //! `ports` (traits an adapter implements) and its `usecases` (plain structs that hold ports as `Arc<dyn …>`).
-//! [`store`] is the unit of work that every write goes through, [`audit`] what such a write leaves behind. Around the
+//! [`unit_of_work`] is what every write goes through, [`audit`] what such a write leaves behind. Around the
 //! nouns: [`session`] and [`role`] (who is calling), [`rate_limit`] (how often), [`health`] (whether the store can serve).
 //!
 //! # How to add a rule
@@ -30,8 +30,9 @@ pub mod page;
 pub mod rate_limit;
 pub mod role;
 pub mod session;
-pub mod store;
+pub mod store_error;
 pub mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod unit_of_work;

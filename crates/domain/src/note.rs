@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use crate::{
     audit::{AuditAction, AuditEntity, AuditValue, Change},
     ids::{BookingId, NoteId, UserId},
-    store::StoreError,
+    store_error::StoreError,
     text::{self, TextError},
 };
 

@@ -1,37 +1,36 @@
-//! How often somebody may call: a budget of requests in a sliding window, and the port that keeps count.
+//! Rate limits: a quota of requests in a sliding window, and the port that counts them.
 //!
-//! The rule itself is [`SlidingWindow`], which knows no store. Whoever shares budgets between instances has to keep the
-//! same rule (`rate_limit/redis.rs` of the adapters).
+//! The rule itself is [`SlidingWindow`], which knows no store. An adapter that shares quotas between instances has to keep
+//! the same rule (`rate_limit/redis.rs` of the adapters).
 
-use std::{collections::VecDeque, net::IpAddr};
+use std::{collections::VecDeque, net::IpAddr, time::Duration};
 
 use async_trait::async_trait;
-use time::{Duration, OffsetDateTime};
 
-use crate::{ids::UserId, store::StoreError};
+use crate::{ids::UserId, store_error::StoreError};
 
-/// Whose requests are counted together.
+/// The requests that are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Subject {
-    /// A signed-in user.
+pub enum RateLimitKey {
+    /// Those of a signed-in user.
     User(UserId),
-    /// A client address, of requests without a valid session.
+    /// Those of a client address, without a valid session.
     Address(IpAddr),
 }
 
-/// How many requests are admitted in any window of that length.
+/// The number of requests that are admitted in any window of that length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Budget {
+pub struct Quota {
     /// The most requests in a window; at least 1.
     pub requests: u32,
-    /// The window's length; positive.
+    /// The window's length; positive, whole microseconds.
     pub window: Duration,
 }
 
-/// What became of a request that was counted.
+/// What was decided about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spent {
-    /// Whether the request is within the budget. A refused one does not count against it.
+pub struct RateLimitDecision {
+    /// Whether the request is within the quota. A refused request does not count against it.
     pub admitted: bool,
     /// How many more requests would be admitted right now.
     pub remaining: u32,
@@ -39,68 +38,60 @@ pub struct Spent {
     pub resets_in: Duration,
 }
 
-/// Keeps count of requests.
+/// Counts requests.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait RateLimits: Send + Sync {
-    /// Counts a request of `subject` now, if `budget` admits it.
-    async fn spend(&self, subject: &Subject, budget: Budget) -> Result<Spent, StoreError>;
+    /// Counts a request of `key` now, if `quota` admits it.
+    async fn try_acquire(&self, key: &RateLimitKey, quota: Quota) -> Result<RateLimitDecision, StoreError>;
 
     /// Whether the store can be reached. One in memory always can.
     async fn check(&self) -> Result<(), StoreError>;
+
+    /// How many keys are held in this process's memory; `None` when they are held elsewhere.
+    fn tracked_keys(&self) -> Option<usize>;
 }
 
-/// The admitted requests of one subject, oldest first. Exact: in no window of the budget's length are there more of
-/// them than the budget has.
+/// The admitted requests of one key, oldest first. Exact: in no window of the quota's length are there more of them than
+/// the quota has. Times are microseconds of a monotonic clock.
 #[derive(Debug, Clone, Default)]
-pub struct SlidingWindow(VecDeque<OffsetDateTime>);
+pub struct SlidingWindow(VecDeque<u64>);
 
 impl SlidingWindow {
-    /// Counts a request at `now`, if `budget` admits it. What a clock that was set back left in the future is
-    /// forgotten.
-    pub fn spend(&mut self, now: OffsetDateTime, budget: Budget) -> Spent {
-        self.forget(now, budget);
-        let limit = usize::try_from(budget.requests).unwrap_or(usize::MAX);
+    /// Counts a request at `now`, if `quota` admits it. `now` must not be earlier than in the call before.
+    pub fn try_acquire(&mut self, now: Duration, quota: Quota) -> RateLimitDecision {
+        let (now, window) = (microseconds(now), microseconds(quota.window));
+        while self.0.front().is_some_and(|time| time.saturating_add(window) <= now) {
+            self.0.pop_front();
+        }
+        let limit = usize::try_from(quota.requests).unwrap_or(usize::MAX);
         let admitted = self.0.len() < limit;
         if admitted {
             self.0.push_back(now);
         }
         let oldest = self.0.front().copied().unwrap_or(now);
-        Spent {
+        RateLimitDecision {
             admitted,
             remaining: u32::try_from(limit.saturating_sub(self.0.len())).unwrap_or(u32::MAX),
-            resets_in: oldest + budget.window - now,
+            resets_in: Duration::from_micros(oldest.saturating_add(window).saturating_sub(now)),
         }
     }
+}
 
-    /// Whether nothing is counted any more at `now`.
-    pub fn is_over(&mut self, now: OffsetDateTime, budget: Budget) -> bool {
-        self.forget(now, budget);
-        self.0.is_empty()
-    }
-
-    fn forget(&mut self, now: OffsetDateTime, budget: Budget) {
-        while self.0.front().is_some_and(|moment| *moment + budget.window <= now) {
-            self.0.pop_front();
-        }
-        while self.0.back().is_some_and(|moment| *moment > now) {
-            self.0.pop_back();
-        }
-    }
+fn microseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use time::macros::datetime;
 
     use super::*;
 
-    const BUDGET: Budget = Budget { requests: 3, window: Duration::seconds(10) };
-    const START: OffsetDateTime = datetime!(2026-11-23 10:00 UTC);
+    const QUOTA: Quota = Quota { requests: 3, window: Duration::from_secs(10) };
 
     #[test]
-    fn a_budget_is_spent_refused_and_comes_back_one_by_one() {
+    fn a_quota_is_used_up_refused_and_comes_back_one_by_one() {
         let mut window = SlidingWindow::default();
         for (milliseconds, admitted, remaining, resets_in) in [
             (0, true, 2, 10_000),
@@ -113,42 +104,34 @@ mod tests {
             (11_000, true, 0, 4_000),
             (40_000, true, 2, 10_000),
         ] {
-            let spent = window.spend(START + Duration::milliseconds(milliseconds), BUDGET);
-            let expected = Spent { admitted, remaining, resets_in: Duration::milliseconds(resets_in) };
-            assert_eq!(spent, expected, "at {milliseconds} ms");
+            let decision = window.try_acquire(Duration::from_millis(milliseconds), QUOTA);
+            let expected = RateLimitDecision { admitted, remaining, resets_in: Duration::from_millis(resets_in) };
+            assert_eq!(decision, expected, "at {milliseconds} ms");
         }
     }
 
     #[test]
-    fn it_is_over_when_its_last_request_left() {
+    fn no_time_makes_it_panic() {
         let mut window = SlidingWindow::default();
-        window.spend(START, BUDGET);
-        assert!(!window.is_over(START + Duration::milliseconds(9_999), BUDGET));
-        assert!(window.is_over(START + Duration::seconds(10), BUDGET));
-    }
-
-    #[test]
-    fn a_clock_that_is_set_back_locks_nobody_out() {
-        let mut window = SlidingWindow::default();
-        for _ in 0..3 {
-            assert!(window.spend(START, BUDGET).admitted);
+        let forever = Quota { requests: 1, window: Duration::MAX };
+        for now in [Duration::ZERO, Duration::MAX, Duration::MAX] {
+            window.try_acquire(now, forever);
         }
-        assert!(window.spend(START - Duration::hours(1), BUDGET).admitted);
     }
 
     proptest! {
         #[test]
-        fn no_window_holds_more_than_the_budget(gaps in prop::collection::vec(0_i64..6_000, 1..200)) {
+        fn no_window_holds_more_than_the_quota(gaps in prop::collection::vec(0_u64..6_000, 1..200)) {
             let mut window = SlidingWindow::default();
-            let mut now = START;
+            let mut now = Duration::ZERO;
             let mut admitted = Vec::new();
             for gap in gaps {
-                now += Duration::milliseconds(gap);
-                let spent = window.spend(now, BUDGET);
-                prop_assert!(spent.resets_in > Duration::ZERO && spent.resets_in <= BUDGET.window);
-                let in_window = admitted.iter().filter(|moment| now - **moment < BUDGET.window).count();
-                prop_assert_eq!(spent.admitted, in_window < 3, "a request is refused only when the budget is spent");
-                if spent.admitted {
+                now += Duration::from_millis(gap);
+                let decision = window.try_acquire(now, QUOTA);
+                prop_assert!(decision.resets_in > Duration::ZERO && decision.resets_in <= QUOTA.window);
+                let in_window = admitted.iter().filter(|time| now - **time < QUOTA.window).count();
+                prop_assert_eq!(decision.admitted, in_window < 3, "a request is refused only when the quota is used up");
+                if decision.admitted {
                     admitted.push(now);
                 }
             }

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{role::Actor, store::StoreError};
+use crate::{role::Actor, store_error::StoreError};
 
 /// Why a request has no session. Told to those who operate the service, never to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use crate::{
     audit::{AuditAction, AuditEntity, AuditFields, AuditValue, Change},
     ids::{TagId, UserId},
-    store::StoreError,
+    store_error::StoreError,
     text::{self, TextError},
 };
 

@@ -12,48 +12,52 @@ use ulid::Ulid;
 
 use crate::{
     audit::{AuditEntry, AuditWrites},
-    clock::{Clock, MockClock},
+    clock::{Clock, MockClock, MockMonotonicClock, MonotonicClock},
     customer::{Profile, ports::ProfileWrites},
     ids::{BookingId, Ids, ProfileId, TagId, UserId},
     note::{Note, ports::NoteWrites},
     role::{Actor, Role},
-    store::{MockStore, Store, StoreError, Tx},
-    tag::{Assignment, Tag, ports::TagWrites},
+    store_error::StoreError,
+    tag::{
+        Assignment, Tag,
+        ports::{AssignmentTarget, TagWrites},
+    },
+    unit_of_work::{MockStore, Store, UnitOfWork},
 };
 
 mockall::mock! {
     /// A mocked unit of work. Like every mockall mock it panics on a call that was not expected, so a test that does
     /// not expect `commit` proves that there is none.
-    pub Tx {}
+    pub UnitOfWork {}
 
     #[async_trait]
-    impl ProfileWrites for Tx {
+    impl ProfileWrites for UnitOfWork {
         async fn lock_profile(&mut self, id: &UserId) -> Result<Option<Profile>, StoreError>;
         async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError>;
         async fn customer_exists(&mut self, id: &UserId) -> Result<bool, StoreError>;
     }
 
     #[async_trait]
-    impl NoteWrites for Tx {
+    impl NoteWrites for UnitOfWork {
         async fn booking_is_of_customer(&mut self, booking: &BookingId, customer: &UserId) -> Result<bool, StoreError>;
         async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError>;
     }
 
     #[async_trait]
-    impl TagWrites for Tx {
+    impl TagWrites for UnitOfWork {
         async fn insert_tag(&mut self, tag: &Tag) -> Result<bool, StoreError>;
-        async fn tag_exists(&mut self, id: &TagId) -> Result<bool, StoreError>;
+        async fn lock_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<AssignmentTarget, StoreError>;
         async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError>;
         async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError>;
     }
 
     #[async_trait]
-    impl AuditWrites for Tx {
+    impl AuditWrites for UnitOfWork {
         async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError>;
     }
 
     #[async_trait]
-    impl Tx for Tx {
+    impl UnitOfWork for UnitOfWork {
         async fn commit(self: Box<Self>) -> Result<(), StoreError>;
         async fn rollback(self: Box<Self>) -> Result<(), StoreError>;
     }
@@ -76,6 +80,14 @@ pub fn clock_at(now: OffsetDateTime) -> Arc<dyn Clock> {
     Arc::new(clock)
 }
 
+/// A monotonic clock that stands still.
+#[must_use]
+pub fn monotonic_clock() -> Arc<dyn MonotonicClock> {
+    let mut clock = MockMonotonicClock::new();
+    clock.expect_elapsed().return_const(std::time::Duration::from_secs(1));
+    Arc::new(clock)
+}
+
 /// Ids that count up: 1, 2, 3 …
 #[derive(Debug, Default)]
 pub struct SequentialIds(AtomicU64);
@@ -88,7 +100,7 @@ impl Ids for SequentialIds {
 
 /// A store whose one unit of work is `tx`.
 #[must_use]
-pub fn store_of(tx: MockTx) -> Arc<dyn Store> {
+pub fn store_of(tx: MockUnitOfWork) -> Arc<dyn Store> {
     let mut store = MockStore::new();
     store.expect_begin().times(1).return_once(move || Ok(Box::new(tx)));
     Arc::new(store)

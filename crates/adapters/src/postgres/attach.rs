@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crm_domain::store::StoreError;
+use crm_domain::store_error::StoreError;
 use diesel::{
     dsl::sql,
     sql_types::{BigInt, Bool, Text},

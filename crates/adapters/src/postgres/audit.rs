@@ -3,15 +3,15 @@
 use async_trait::async_trait;
 use crm_domain::{
     audit::{AuditAction, AuditEntity, AuditEntry, AuditFields, AuditValue, AuditWrites, Change},
-    store::StoreError,
+    store_error::StoreError,
 };
 use serde_json::Value;
 use time::{OffsetDateTime, macros::format_description};
 
-use super::{statement::Statement, tx::PgTx};
+use super::{statement::Statement, unit_of_work::PgUnitOfWork};
 
 #[async_trait]
-impl AuditWrites for PgTx {
+impl AuditWrites for PgUnitOfWork {
     async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
         let AuditEntry { id, actor, change, created_at } = entry;
         let Change { action, entity, old_values, new_values } = change;

@@ -7,7 +7,7 @@ use crm_domain::{
         ports::{CustomerReads, ProfileWrites},
     },
     ids::{ProfileId, UserId},
-    store::StoreError,
+    store_error::StoreError,
 };
 use diesel::{
     ExpressionMethods as _, QueryDsl as _,
@@ -23,7 +23,7 @@ use super::{
     schema::customer_profile,
     statement::{Statement, join_chips, named_row},
     timestamp::{PgDate, PgTimestamp},
-    tx::PgTx,
+    unit_of_work::PgUnitOfWork,
 };
 
 named_row! {
@@ -219,7 +219,7 @@ fn profile_of(id: &UserId) -> Statement<'_> {
 }
 
 #[async_trait]
-impl ProfileWrites for PgTx {
+impl ProfileWrites for PgUnitOfWork {
     async fn lock_profile(&mut self, id: &UserId) -> Result<Option<Profile>, StoreError> {
         // `NO KEY`: rows that point to the profile may be added meanwhile, other writers of it wait.
         let statement = profile_of(id).sql(" FOR NO KEY UPDATE");

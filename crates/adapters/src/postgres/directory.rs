@@ -5,7 +5,7 @@ use crm_domain::{
     directory::{CustomerSummary, DirectoryQuery, SearchTerm, SortKey, ports::DirectoryReads},
     ids::UserId,
     page::Page,
-    store::StoreError,
+    store_error::StoreError,
 };
 use diesel::sql_types::{Integer, Json, Nullable, Text, Timestamptz};
 use time::OffsetDateTime;

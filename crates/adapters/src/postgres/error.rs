@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use crm_domain::store::{Cause, StoreError};
+use crm_domain::store_error::{Cause, StoreError};
 use deadpool::managed::PoolError;
 use diesel::{
     ConnectionError,

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crm_domain::store::{Reference, StoreError};
+use crm_domain::store_error::{Reference, StoreError};
 use diesel::{
     result::{DatabaseErrorKind, Error},
     sql_types::Text,

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use crm_domain::{
     health::{Connections, StoreHealth},
-    store::StoreError,
+    store_error::StoreError,
 };
 use diesel::{IntoSql as _, select, sql_types::Integer};
 

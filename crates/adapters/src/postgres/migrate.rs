@@ -1,6 +1,6 @@
 //! The schema's migrations: embedded, applied under a lock, or only looked at.
 
-use crm_domain::store::StoreError;
+use crm_domain::store_error::StoreError;
 use diesel::{
     QueryResult,
     dsl::sql,

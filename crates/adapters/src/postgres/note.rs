@@ -8,7 +8,7 @@ use crm_domain::{
         ports::{NoteReads, NoteWrites},
     },
     page::{Page, PageRequest},
-    store::StoreError,
+    store_error::StoreError,
 };
 use diesel::{
     ExpressionMethods as _, QueryDsl as _, QueryableByName, deserialize,
@@ -24,7 +24,7 @@ use super::{
     schema::{booking, customer_note},
     statement::{PageLine, Statement, column, named_row},
     timestamp::PgTimestamp,
-    tx::PgTx,
+    unit_of_work::PgUnitOfWork,
 };
 
 named_row! {
@@ -99,7 +99,7 @@ fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
 }
 
 #[async_trait]
-impl NoteWrites for PgTx {
+impl NoteWrites for PgUnitOfWork {
     async fn booking_is_of_customer(&mut self, booking: &BookingId, customer: &UserId) -> Result<bool, StoreError> {
         let statement =
             select(exists(booking::table.find(booking.as_str()).filter(booking::customer_id.eq(customer.as_str()))));

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crm_domain::{health::Connections, store::StoreError};
+use crm_domain::{health::Connections, store_error::StoreError};
 use deadpool::{
     Runtime,
     managed::{self, Metrics, Object, RecycleError, RecycleResult, Timeouts},

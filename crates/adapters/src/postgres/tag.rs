@@ -3,17 +3,15 @@
 use async_trait::async_trait;
 use crm_domain::{
     ids::{TagId, UserId},
-    store::StoreError,
+    store_error::StoreError,
     tag::{
         Assignment, Tag,
-        ports::{TagReads, TagWrites},
+        ports::{AssignmentTarget, TagReads, TagWrites},
     },
 };
 use diesel::{
     ExpressionMethods as _, QueryDsl as _,
-    dsl::exists,
-    select,
-    sql_types::{Nullable, Text, Timestamptz},
+    sql_types::{Bool, Nullable, Text, Timestamptz},
 };
 
 use super::{
@@ -21,7 +19,7 @@ use super::{
     schema::{customer_tag, customer_tag_assignment},
     statement::{Statement, by_name, named_row},
     timestamp::PgTimestamp,
-    tx::PgTx,
+    unit_of_work::PgUnitOfWork,
 };
 
 named_row! {
@@ -43,6 +41,14 @@ impl From<TagRow> for Tag {
     }
 }
 
+named_row! {
+    /// What an assignment would connect.
+    struct TargetRow {
+        customer_exists: Bool => bool,
+        tag_exists: Bool => bool,
+    }
+}
+
 #[async_trait]
 impl TagReads for Postgres {
     async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
@@ -58,7 +64,7 @@ impl TagReads for Postgres {
 }
 
 #[async_trait]
-impl TagWrites for PgTx {
+impl TagWrites for PgUnitOfWork {
     async fn insert_tag(&mut self, tag: &Tag) -> Result<bool, StoreError> {
         let Tag { id, name, slug, color, description, created_at } = tag;
         let statement = diesel::insert_into(customer_tag::table)
@@ -76,9 +82,24 @@ impl TagWrites for PgTx {
         Ok(inserted == 1)
     }
 
-    async fn tag_exists(&mut self, id: &TagId) -> Result<bool, StoreError> {
-        let statement = select(exists(customer_tag::table.find(id.as_str())));
-        self.row(statement).await.map(Option::unwrap_or_default)
+    async fn lock_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<AssignmentTarget, StoreError> {
+        // By hand: the lock and both look-ups in one round trip. An advisory lock, because the row need not exist; its key
+        // holds the lengths, so that no two pairs of ids are written alike.
+        let statement = Statement::new("SELECT pg_advisory_xact_lock(hashtextextended(concat_ws(':', length(")
+            .text(customer.as_str())
+            .sql("), ")
+            .text(customer.as_str())
+            .sql(", ")
+            .text(tag.as_str())
+            .sql("), 4919))::text AS locked, EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+            .text(customer.as_str())
+            .sql(") AS customer_exists, EXISTS (SELECT FROM customer_tag WHERE id = ")
+            .text(tag.as_str())
+            .sql(") AS tag_exists");
+        let row: Option<TargetRow> = self.row(statement).await?;
+        let row = row.ok_or_else(|| StoreError::Unexpected("a statement without a row".into()))?;
+        let TargetRow { customer_exists, tag_exists } = row;
+        Ok(AssignmentTarget { customer_exists, tag_exists })
     }
 
     async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError> {

@@ -1,118 +1,143 @@
 //! Rate limits counted in this process.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    num::NonZeroUsize,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
 use crm_domain::{
-    clock::Clock,
-    rate_limit::{Budget, RateLimits, SlidingWindow, Spent, Subject},
-    store::StoreError,
+    clock::MonotonicClock,
+    rate_limit::{Quota, RateLimitDecision, RateLimitKey, RateLimits, SlidingWindow},
+    store_error::StoreError,
 };
+use lru::LruCache;
 
-/// How many subjects are kept before those whose windows are over are looked for.
-const FIRST_SWEEP: usize = 1024;
+/// The most keys that are held. The least recently seen goes first: whoever calls from more addresses than this within a
+/// window is not limited by address, and the process's memory is bounded.
+const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
-/// Rate limits of this process alone. Holds as many subjects as call within a window, each with at most a budget of
-/// moments: what is over is swept out whenever their number has doubled.
+/// Rate limits of this process alone.
 pub struct MemoryRateLimits {
-    clock: Arc<dyn Clock>,
-    windows: Mutex<Windows>,
-}
-
-struct Windows {
-    of: HashMap<Subject, (Budget, SlidingWindow)>,
-    next_sweep: usize,
+    clock: Arc<dyn MonotonicClock>,
+    windows: Mutex<LruCache<RateLimitKey, SlidingWindow>>,
 }
 
 impl MemoryRateLimits {
-    /// Nobody has called yet.
+    /// Limits that have counted nothing yet.
     #[must_use]
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, windows: Mutex::new(Windows { of: HashMap::new(), next_sweep: FIRST_SWEEP }) }
+    pub fn new(clock: Arc<dyn MonotonicClock>) -> Self {
+        Self { clock, windows: Mutex::new(LruCache::unbounded()) }
+    }
+
+    fn windows(&self) -> MutexGuard<'_, LruCache<RateLimitKey, SlidingWindow>> {
+        // A thread that panicked while it held the lock left windows that are still right.
+        self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[async_trait]
 impl RateLimits for MemoryRateLimits {
-    async fn spend(&self, subject: &Subject, budget: Budget) -> Result<Spent, StoreError> {
-        let now = self.clock.now();
-        // Whoever panicked while holding the lock left windows that are still right.
-        let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
-        if windows.of.len() >= windows.next_sweep {
-            windows.of.retain(|_, (budget, window)| !window.is_over(now, *budget));
-            windows.next_sweep = (windows.of.len() * 2).max(FIRST_SWEEP);
+    async fn try_acquire(&self, key: &RateLimitKey, quota: Quota) -> Result<RateLimitDecision, StoreError> {
+        let mut windows = self.windows();
+        // Under the lock, so that time never runs backwards for a window.
+        let now = self.clock.elapsed();
+        let decision = windows.get_or_insert_mut_ref(key, SlidingWindow::default).try_acquire(now, quota);
+        // The cache grows with its content: one that is made with its bound takes all of its memory at once.
+        if windows.len() > MAX_KEYS.get() {
+            windows.pop_lru();
         }
-        let (_, window) = windows.of.entry(subject.clone()).or_insert_with(|| (budget, SlidingWindow::default()));
-        Ok(window.spend(now, budget))
+        Ok(decision)
     }
 
     async fn check(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn tracked_keys(&self) -> Option<usize> {
+        Some(self.windows().len())
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::atomic::{AtomicU64, Ordering},
+        thread,
+        time::Duration,
+    };
 
-    use crm_domain::{clock::MockClock, ids::UserId};
-    use time::{Duration, OffsetDateTime, macros::datetime};
+    use crm_domain::{clock::MockMonotonicClock, ids::UserId};
 
     use super::*;
+    use crate::system::SystemClock;
 
-    const BUDGET: Budget = Budget { requests: 2, window: Duration::seconds(10) };
-    const START: OffsetDateTime = datetime!(2026-11-23 10:00 UTC);
+    const QUOTA: Quota = Quota { requests: 2, window: Duration::from_secs(10) };
 
-    /// A clock that a test can set.
-    fn settable() -> (Arc<Mutex<OffsetDateTime>>, Arc<dyn Clock>) {
-        let now = Arc::new(Mutex::new(START));
-        let mut clock = MockClock::new();
+    /// A clock that a test sets, in seconds.
+    fn settable() -> (Arc<AtomicU64>, Arc<dyn MonotonicClock>) {
+        let now = Arc::new(AtomicU64::new(100));
+        let mut clock = MockMonotonicClock::new();
         let shown = now.clone();
-        clock.expect_now().returning(move || *shown.lock().unwrap());
+        clock.expect_elapsed().returning(move || Duration::from_secs(shown.load(Ordering::Relaxed)));
         (now, Arc::new(clock))
     }
 
-    fn address(n: u32) -> Subject {
-        Subject::Address(IpAddr::V4(Ipv4Addr::from(n)))
+    fn address(n: u32) -> RateLimitKey {
+        RateLimitKey::Address(IpAddr::V4(Ipv4Addr::from(n)))
     }
 
     #[tokio::test]
-    async fn subjects_have_budgets_of_their_own() {
+    async fn keys_have_quotas_of_their_own() {
         let (now, clock) = settable();
         let limits = MemoryRateLimits::new(clock);
-        let user = Subject::User(UserId::parse("usr_1").unwrap());
-        for subject in [&user, &address(1), &address(2)] {
+        let user = RateLimitKey::User(UserId::parse("usr_1").unwrap());
+        for key in [&user, &address(1), &address(2)] {
             for admitted in [true, true, false] {
-                assert_eq!(limits.spend(subject, BUDGET).await.unwrap().admitted, admitted, "{subject:?}");
+                assert_eq!(limits.try_acquire(key, QUOTA).await.unwrap().admitted, admitted, "{key:?}");
             }
         }
-        *now.lock().unwrap() += Duration::seconds(10);
-        assert!(limits.spend(&user, BUDGET).await.unwrap().admitted);
+        assert_eq!(limits.tracked_keys(), Some(3));
+        now.fetch_add(10, Ordering::Relaxed);
+        assert!(limits.try_acquire(&user, QUOTA).await.unwrap().admitted);
     }
 
     #[tokio::test]
-    async fn whoever_went_away_is_forgotten() {
-        let (now, clock) = settable();
+    async fn the_least_recently_seen_keys_are_forgotten() {
+        let (_, clock) = settable();
         let limits = MemoryRateLimits::new(clock);
-        for n in 0..5_000 {
-            limits.spend(&address(n), BUDGET).await.unwrap();
+        let most = u32::try_from(MAX_KEYS.get()).unwrap();
+        for n in 0..most {
+            limits.try_acquire(&address(n), QUOTA).await.unwrap();
         }
-        assert_eq!(limits.windows.lock().unwrap().of.len(), 5_000, "nobody is forgotten within the window");
-        *now.lock().unwrap() += Duration::seconds(10);
-        for n in 0..5_000 {
-            limits.spend(&address(n % 10), BUDGET).await.unwrap();
+        // Seen again, so the one after it is the oldest.
+        limits.try_acquire(&address(0), QUOTA).await.unwrap();
+        for n in most..most + 5 {
+            limits.try_acquire(&address(n), QUOTA).await.unwrap();
         }
-        // At the next look, when as many have come as were there at the last.
-        for n in 10_000..15_000 {
-            limits.spend(&address(n), BUDGET).await.unwrap();
-        }
-        *now.lock().unwrap() += Duration::seconds(10);
-        for n in 20_000..25_000 {
-            limits.spend(&address(n), BUDGET).await.unwrap();
-        }
-        assert!(limits.windows.lock().unwrap().of.len() <= 10_000, "{}", limits.windows.lock().unwrap().of.len());
+        assert_eq!(limits.tracked_keys(), Some(MAX_KEYS.get()));
+        assert!(!limits.try_acquire(&address(0), QUOTA).await.unwrap().admitted, "it is remembered");
+        assert_eq!(limits.try_acquire(&address(1), QUOTA).await.unwrap().remaining, 1, "it was forgotten");
+    }
+
+    /// However threads overtake each other, exactly the quota is admitted.
+    #[test]
+    fn threads_share_a_quota_exactly() {
+        let limits = MemoryRateLimits::new(Arc::new(SystemClock::new()));
+        let quota = Quota { requests: 1_000, window: Duration::from_secs(3_600) };
+        let admitted = AtomicU64::new(0);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+                    for _ in 0..2_000 {
+                        let decision = runtime.block_on(limits.try_acquire(&address(1), quota)).unwrap();
+                        admitted.fetch_add(u64::from(decision.admitted), Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(admitted.into_inner(), 1_000);
     }
 }

@@ -1,7 +1,7 @@
 //! Rate limits counted in Redis, so that several instances share one budget.
 //!
-//! The rule is the domain's `SlidingWindow`, written once more in Lua so that counting is one atomic step: one key a
-//! subject, a sorted set of the admitted requests' moments by Redis's own clock. Instances whose clocks differ agree.
+//! The rule is the domain's `SlidingWindow`, written once more in Lua so that counting is one atomic step: one key of
+//! Redis for each key, a sorted set of the times of the admitted requests by Redis's own clock. Instances whose clocks differ agree.
 
 use std::{
     fmt,
@@ -11,8 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use crm_domain::{
-    rate_limit::{Budget, RateLimits, Spent, Subject},
-    store::StoreError,
+    rate_limit::{Quota, RateLimitDecision, RateLimitKey, RateLimits},
+    store_error::StoreError,
 };
 use redis::{
     Client, IntoConnectionInfo as _, RedisError, Script,
@@ -24,11 +24,11 @@ use tokio::time::timeout;
 /// How often at most a connection that failed is given up for a new one.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Moments and lengths are whole microseconds, which Lua's numbers hold exactly until the year 2255.
+/// Times and lengths are whole microseconds, which Lua's numbers hold exactly until the year 2255.
 ///
-/// `KEYS[1]` the subject's set; `ARGV[1]` the window, `ARGV[2]` the budget. Answers whether the request was admitted,
+/// `KEYS[1]` the set; `ARGV[1]` the window, `ARGV[2]` the quota. Answers whether the request was admitted,
 /// how many are left, and in how many microseconds the oldest leaves the window.
-const SPEND: &str = r"
+const ACQUIRE: &str = r"
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 local window = tonumber(ARGV[1])
@@ -85,7 +85,7 @@ pub struct RedisSettings {
 pub struct RedisRateLimits {
     client: Client,
     connection: Mutex<Connection>,
-    spend: Script,
+    acquire: Script,
     key_prefix: String,
     timeout: Duration,
 }
@@ -118,7 +118,7 @@ impl RedisRateLimits {
     pub fn new(settings: RedisSettings) -> Result<Self, StoreError> {
         let RedisSettings { address: RedisAddress(client), key_prefix, timeout } = settings;
         let connection = Connection::new(&client, timeout).map_err(|error| store_error(&error))?;
-        Ok(Self { client, connection: Mutex::new(connection), spend: Script::new(SPEND), key_prefix, timeout })
+        Ok(Self { client, connection: Mutex::new(connection), acquire: Script::new(ACQUIRE), key_prefix, timeout })
     }
 
     /// Asks on the shared connection, within the time that a request may spend on it.
@@ -160,16 +160,20 @@ fn store_error(error: &RedisError) -> StoreError {
 
 #[async_trait]
 impl RateLimits for RedisRateLimits {
-    async fn spend(&self, subject: &Subject, budget: Budget) -> Result<Spent, StoreError> {
-        let key = match subject {
-            Subject::User(id) => format!("{}rate-limit:user:{id}", self.key_prefix),
-            Subject::Address(address) => format!("{}rate-limit:address:{address}", self.key_prefix),
+    async fn try_acquire(&self, key: &RateLimitKey, quota: Quota) -> Result<RateLimitDecision, StoreError> {
+        let key = match key {
+            RateLimitKey::User(id) => format!("{}rate-limit:user:{id}", self.key_prefix),
+            RateLimitKey::Address(address) => format!("{}rate-limit:address:{address}", self.key_prefix),
         };
-        let mut spend = self.spend.key(key);
-        spend.arg(budget.window.whole_microseconds().to_string()).arg(budget.requests);
-        let (admitted, remaining, resets_in): (bool, u32, i64) =
-            self.ask(async |connection| spend.invoke_async(connection).await).await?;
-        Ok(Spent { admitted, remaining, resets_in: time::Duration::microseconds(resets_in) })
+        let mut acquire = self.acquire.key(key);
+        acquire.arg(quota.window.as_micros().to_string()).arg(quota.requests);
+        let (admitted, remaining, resets_in): (bool, u32, u64) =
+            self.ask(async |connection| acquire.invoke_async(connection).await).await?;
+        Ok(RateLimitDecision { admitted, remaining, resets_in: Duration::from_micros(resets_in) })
+    }
+
+    fn tracked_keys(&self) -> Option<usize> {
+        None
     }
 
     async fn check(&self) -> Result<(), StoreError> {

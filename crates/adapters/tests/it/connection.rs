@@ -13,7 +13,8 @@ use crm_domain::{
     customer::ports::CustomerReads as _,
     directory::{DirectoryQuery, ports::DirectoryReads as _},
     ids::UserId,
-    store::{Store as _, StoreError},
+    store_error::StoreError,
+    unit_of_work::Store as _,
 };
 
 fn id() -> UserId {

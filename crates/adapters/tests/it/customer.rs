@@ -11,8 +11,8 @@ use crm_domain::{
     customer::{GateOverride, NoShowCount, ports::CustomerReads as _, usecases::Customers},
     ids::UserId,
     role::Role,
-    store::Store as _,
     testing::actor,
+    unit_of_work::Store as _,
 };
 use time::{
     OffsetDateTime,
@@ -26,7 +26,12 @@ fn id(text: &str) -> UserId {
 
 pub(crate) fn customers(postgres: &Postgres) -> Customers {
     let postgres = Arc::new(postgres.clone());
-    Customers { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) }
+    Customers {
+        store: postgres.clone(),
+        reads: postgres,
+        clock: Arc::new(SystemClock::new()),
+        ids: Arc::new(RandomIds),
+    }
 }
 
 fn noshows(count: i128) -> GateOverride {
@@ -103,7 +108,7 @@ async fn an_override_changes_its_columns_alone() {
     );
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "local")]
 async fn overrides_that_meet_are_told_as_a_chain() {
     let database = TestDatabase::migrated();
     let client = arranged(&database).await;
@@ -111,7 +116,7 @@ async fn overrides_that_meet_are_told_as_a_chain() {
     let overrides: Vec<_> = (1..=20)
         .map(|count| {
             let customers = customers(&postgres);
-            tokio::spawn(async move {
+            tokio::task::spawn_local(async move {
                 customers
                     .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(count))
                     .await
@@ -141,7 +146,7 @@ async fn overrides_that_meet_are_told_as_a_chain() {
 }
 
 /// The platform deletes the customer while the override waits for the row.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "local")]
 async fn a_customer_deleted_meanwhile_is_not_found() {
     let database = TestDatabase::migrated();
     let mut platform = arranged(&database).await;
@@ -149,7 +154,7 @@ async fn a_customer_deleted_meanwhile_is_not_found() {
     deletion.batch_execute("DELETE FROM \"user\" WHERE id = 'usr_1'").await.unwrap();
 
     let customers = customers(&database.postgres());
-    let waiting = tokio::spawn(async move {
+    let waiting = tokio::task::spawn_local(async move {
         customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1)).await
     });
     until_somebody_waits_for_a_lock(&database).await;
@@ -175,7 +180,7 @@ async fn until(client: &Client, question: &str) {
     tokio::time::timeout(std::time::Duration::from_secs(60), asking).await.expect(question);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "local")]
 async fn a_request_that_goes_away_leaves_no_transaction_open() {
     let database = TestDatabase::migrated();
     let mut platform = arranged(&database).await;
@@ -189,7 +194,7 @@ async fn a_request_that_goes_away_leaves_no_transaction_open() {
     let holder = platform.transaction().await.unwrap();
     holder.batch_execute("SELECT 1 FROM customer_profile FOR UPDATE").await.unwrap();
     let customers = customers(&postgres);
-    let waiting = tokio::spawn(async move {
+    let waiting = tokio::task::spawn_local(async move {
         customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1)).await
     });
     until_somebody_waits_for_a_lock(&database).await;

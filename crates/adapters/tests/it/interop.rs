@@ -115,12 +115,12 @@ async fn what_the_library_issues_is_accepted_until_it_is_signed_out_or_expires()
     let (user, cookie) = issuer.sign_up(name.as_str()).await;
     client.execute("UPDATE \"user\" SET role = 'receptionist' WHERE id = $1", &[&user]).await.unwrap();
 
-    let now = reader(&database, name.clone(), Arc::new(SystemClock));
+    let now = reader(&database, name.clone(), Arc::new(SystemClock::new()));
     let actor = now.find_actor(cookie.as_bytes()).await.unwrap().expect("a session");
     assert_eq!((actor.id.as_str(), actor.role), (user.as_str(), Role::Receptionist));
 
     // As if eight days had passed: the library gives a session seven.
-    let later = reader(&database, name, clock_at(SystemClock.now() + Duration::days(8)));
+    let later = reader(&database, name, clock_at(SystemClock::new().now() + Duration::days(8)));
     assert_eq!(later.find_actor(cookie.as_bytes()).await.unwrap().ok(), None, "expired");
     assert!(now.find_actor(cookie.as_bytes()).await.unwrap().is_ok());
 
@@ -174,7 +174,7 @@ async fn the_cookie_has_the_name_that_the_librarys_settings_give_it() {
         let database = platform_database().await;
         let mut issuer = Issuer::start(&database, settings);
         let (user, cookie) = issuer.sign_up(name.as_str()).await;
-        let reader = reader(&database, name, Arc::new(SystemClock));
+        let reader = reader(&database, name, Arc::new(SystemClock::new()));
         let actor = reader.find_actor(cookie.as_bytes()).await.unwrap().ok();
         assert_eq!(actor.map(|actor| actor.id.to_string()), Some(user), "{settings:?}");
         issuer.stop().await;

@@ -20,7 +20,7 @@ use crate::customer::until_somebody_waits_for_a_lock;
 
 fn notes(postgres: &Postgres) -> Notes {
     let postgres = Arc::new(postgres.clone());
-    Notes { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) }
+    Notes { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock::new()), ids: Arc::new(RandomIds) }
 }
 
 fn id(text: &str) -> UserId {
@@ -125,7 +125,7 @@ async fn refusals_leave_nothing_behind() {
 }
 
 /// The platform deletes a row that the note points to, between the look and the insert.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "local")]
 async fn what_is_deleted_in_the_middle_of_a_note_is_told_apart() {
     for (deletion, customer_gone) in [
         ("DELETE FROM booking WHERE id = 'bkg_1'; DELETE FROM \"user\" WHERE id = 'usr_1'", true),
@@ -136,7 +136,7 @@ async fn what_is_deleted_in_the_middle_of_a_note_is_told_apart() {
         let transaction = platform.transaction().await.unwrap();
         transaction.batch_execute(deletion).await.unwrap();
         let notes = notes(&database.postgres());
-        let waiting = tokio::spawn(async move {
+        let waiting = tokio::task::spawn_local(async move {
             let desk = actor("usr_desk", Role::Receptionist);
             notes.write(&desk, id("usr_1"), content("text"), Some(booking("bkg_1"))).await
         });

@@ -19,7 +19,7 @@ use crate::customer::until_somebody_waits_for_a_lock;
 
 fn tags(postgres: &Postgres) -> Tags {
     let postgres = Arc::new(postgres.clone());
-    Tags { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock), ids: Arc::new(RandomIds) }
+    Tags { store: postgres.clone(), reads: postgres, clock: Arc::new(SystemClock::new()), ids: Arc::new(RandomIds) }
 }
 
 fn customer() -> UserId {
@@ -57,7 +57,7 @@ async fn tags_are_listed_by_name_ignoring_case_then_id() {
     assert_eq!(listed, ["f", "d", "c", "a", "b", "e"]);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "local")]
 async fn the_same_tag_made_fifty_times_at_once_is_made_once() {
     let database = TestDatabase::migrated();
     let client = arranged(&database).await;
@@ -67,7 +67,7 @@ async fn the_same_tag_made_fifty_times_at_once_is_made_once() {
             let tags = tags(&postgres);
             // Different names, one slug.
             let name = TagName::parse(if n % 2 == 0 { "At Risk" } else { " at  RISK " }).unwrap();
-            tokio::spawn(async move { tags.create(&actor("usr_desk_0", Role::Manager), &name, None).await })
+            tokio::task::spawn_local(async move { tags.create(&actor("usr_desk_0", Role::Manager), &name, None).await })
         })
         .collect();
     let (mut made, mut taken) = (0, 0);
@@ -83,7 +83,7 @@ async fn the_same_tag_made_fifty_times_at_once_is_made_once() {
     assert_eq!(count(&client, "audit_log").await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "local")]
 async fn the_same_assignment_made_fifty_times_at_once_is_made_once() {
     let database = TestDatabase::migrated();
     let client = arranged(&database).await;
@@ -92,7 +92,7 @@ async fn the_same_assignment_made_fifty_times_at_once_is_made_once() {
         .map(|n| {
             let tags = tags(&postgres);
             let desk = actor(&format!("usr_desk_{}", n % 10), Role::Receptionist);
-            tokio::spawn(async move { tags.assign(&desk, customer(), tag()).await })
+            tokio::task::spawn_local(async move { tags.assign(&desk, customer(), tag()).await })
         })
         .collect();
     for attempt in attempts {
@@ -107,7 +107,7 @@ async fn the_same_assignment_made_fifty_times_at_once_is_made_once() {
     assert_eq!((same, count(&client, "audit_log").await), (1, 1), "who assigned it first is who is audited");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test(flavor = "local")]
 async fn the_same_assignment_removed_fifty_times_at_once_is_audited_once() {
     let database = TestDatabase::migrated();
     let client = arranged(&database).await;
@@ -116,9 +116,9 @@ async fn the_same_assignment_removed_fifty_times_at_once_is_audited_once() {
     let attempts: Vec<_> = (0..50)
         .map(|_| {
             let tags = tags(&postgres);
-            tokio::spawn(
-                async move { tags.unassign(&actor("usr_desk_0", Role::Receptionist), &customer(), &tag()).await },
-            )
+            tokio::task::spawn_local(async move {
+                tags.unassign(&actor("usr_desk_0", Role::Receptionist), &customer(), &tag()).await
+            })
         })
         .collect();
     for attempt in attempts {
@@ -150,7 +150,7 @@ async fn unknown_customers_and_tags_are_told_apart() {
 }
 
 /// The platform deletes a row that the assignment points to, between the look and the insert.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[tokio::test(flavor = "local")]
 async fn what_is_deleted_in_the_middle_of_an_assignment_is_not_found() {
     for (deletion, customer_gone) in
         [("DELETE FROM \"user\" WHERE id = 'usr_1'", true), ("DELETE FROM customer_tag WHERE id = 'tag_1'", false)]
@@ -160,8 +160,9 @@ async fn what_is_deleted_in_the_middle_of_an_assignment_is_not_found() {
         let transaction = platform.transaction().await.unwrap();
         transaction.batch_execute(deletion).await.unwrap();
         let tags = tags(&database.postgres());
-        let waiting =
-            tokio::spawn(async move { tags.assign(&actor("usr_desk_0", Role::Receptionist), customer(), tag()).await });
+        let waiting = tokio::task::spawn_local(async move {
+            tags.assign(&actor("usr_desk_0", Role::Receptionist), customer(), tag()).await
+        });
         until_somebody_waits_for_a_lock(&database).await;
         transaction.commit().await.unwrap();
         let outcome = waiting.await.unwrap();

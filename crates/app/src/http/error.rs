@@ -11,7 +11,7 @@ use actix_web::{
 use crm_domain::{
     customer::CustomerError,
     note::NoteError,
-    store::{Cause, Reference, StoreError},
+    store_error::{Cause, Reference, StoreError},
     tag::TagError,
 };
 use serde::Serialize;

@@ -21,7 +21,7 @@ use crm_app::{
     metrics::Metrics,
     wire::{Ports, Services},
 };
-use crm_domain::testing::{SequentialIds, clock};
+use crm_domain::testing::{SequentialIds, clock, monotonic_clock};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tokio::{
@@ -255,7 +255,7 @@ fn ports(database: &TestDatabase) -> Ports {
         customers: postgres.clone(),
         tags: postgres.clone(),
         notes: postgres.clone(),
-        rate_limits: Arc::new(MemoryRateLimits::new(clock())),
+        rate_limits: Arc::new(MemoryRateLimits::new(monotonic_clock())),
         health: postgres,
         clock: clock(),
         ids: Arc::new(SequentialIds::default()),

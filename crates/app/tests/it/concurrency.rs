@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::app::{TestApp, taken};
+use crate::{
+    app::{TestApp, taken},
+    service::{Service, arranged},
+};
 
 #[actix_web::test]
 async fn the_same_tag_made_fifty_times_at_once_is_one_201_and_49_times_409() {
@@ -30,6 +33,50 @@ async fn the_same_assignment_made_fifty_times_at_once_is_one_row() {
     let first =
         "customer_tag_assignment a JOIN audit_log l ON l.actor_id = a.assigned_by WHERE a.customer_id = 'usr_2'";
     assert_eq!((app.count(first).await, app.count("audit_log").await), (1, 1));
+}
+
+/// Many desks put the same tag on and take it off: the times in the audit log never run backwards, and each entry follows
+/// from the one before it. The real clock, in the real process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_entries_of_one_assignment_are_in_the_order_of_their_times() {
+    let database = arranged().await;
+    let service = Service::start(&database, &[]).await;
+    let desks = (0..24).map(async |desk| {
+        for n in 0..20 {
+            let request = if (desk + n) % 2 == 0 {
+                service.request("POST", "/api/customers/usr_1/tags", "manager").json(&json!({"tagId": "tag_vip"}))
+            } else {
+                service.request("DELETE", "/api/customers/usr_1/tags/tag_vip", "manager")
+            };
+            assert!(matches!(taken(request).await.status, 200 | 201));
+        }
+    });
+    join_all(desks).await;
+    let client = database.client().await;
+    // Entries are committed under the lock, one after the other: their transactions' ids tell the true order.
+    let sql = "SELECT action::text, created_at = max(created_at) OVER (ORDER BY xmin::text::bigint) AS in_order \
+               FROM audit_log ORDER BY xmin::text::bigint";
+    let entries = client.query(sql, &[]).await.unwrap();
+    assert!(entries.len() > 20, "{}", entries.len());
+    for (n, entry) in entries.iter().enumerate() {
+        assert!(entry.get::<_, bool>(1), "entry {n} is older than one before it");
+        assert_eq!(entry.get::<_, &str>(0), if n % 2 == 0 { "create" } else { "delete" }, "entry {n}");
+    }
+}
+
+/// PostgreSQL knows times that no calendar of ours has. A row that holds one can still be changed.
+#[actix_web::test]
+async fn a_row_of_the_end_of_time_can_be_changed() {
+    let app = TestApp::with_customers().await;
+    for time in ["infinity", "-infinity", "20000-01-01", "9999-12-31 23:59:59.999999+00", "4000-01-01 BC"] {
+        app.client
+            .batch_execute(&format!("UPDATE customer_profile SET updated_at = '{time}', noshow_count = 7"))
+            .await
+            .unwrap();
+        let answer = app.send("PATCH", "/api/customers/usr_1", "manager", &json!({"noshowCount": 0})).await;
+        assert_eq!((answer.status, &answer.json()["data"]["customer"]["noshowCount"]), (200, &json!(0)), "{time}");
+        assert_eq!(app.count("customer_profile WHERE user_id = 'usr_1' AND isfinite(updated_at)").await, 1, "{time}");
+    }
 }
 
 #[actix_web::test]

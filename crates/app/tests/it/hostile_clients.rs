@@ -67,7 +67,8 @@ async fn flood(service: &Service, bytes: &[u8], limit_in_mb: u64) {
     let mut connections = join_all(connections).await;
     for _ in 0..20 {
         assert_eq!(service.get("/livez", "manager").await.status, 200);
-        assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+        // With sessions of their own, they may well keep all of the database's connections busy.
+        assert!(matches!(service.get("/api/tags", "manager").await.status, 200 | 503));
         let resident = resident(service);
         assert!(resident < limit_in_mb, "{resident} MB");
         // Whatever the server has taken since then makes room for more.

@@ -1,19 +1,19 @@
 //! Rate limits over HTTP: who is counted, when, and what is told. The clock stands still.
 
 use crm_app::http::{client_address::TrustedProxies, rate_limit::Limits};
-use crm_domain::rate_limit::Budget;
+use crm_domain::rate_limit::Quota;
 use serde_json::json;
-use time::Duration;
+use std::time::Duration;
 
 use crate::app::{Answer, TestApp, settings, taken};
 
-fn budget(requests: u32) -> Budget {
-    Budget { requests, window: Duration::seconds(10) }
+fn quota(requests: u32) -> Quota {
+    Quota { requests, window: Duration::from_secs(10) }
 }
 
 async fn limited(user: u32, address: u32) -> TestApp {
     let trusted_proxies = TrustedProxies::parse("127.0.0.1/32").unwrap();
-    let limits = Limits { user: Some(budget(user)), address: Some(budget(address)) };
+    let limits = Limits { user: Some(quota(user)), address: Some(quota(address)) };
     TestApp::start_with(crm_app::http::HttpSettings { trusted_proxies, limits, ..settings() }).await
 }
 
@@ -35,7 +35,7 @@ async fn a_user_is_refused_when_the_budget_is_spent_and_told_when_to_come_again(
     assert_eq!(refused.json()["error"]["details"], json!({"retryAfterSeconds": 10}));
     assert_eq!(refused.header("retry-after"), Some("10"));
     assert_eq!(told(&refused), (Some("\"user\";q=3;w=10"), Some("\"user\";r=0;t=10")));
-    // Another user has a budget of their own.
+    // Another user has a quota of their own.
     assert_eq!(app.get("/api/tags", "owner").await.status, 200);
     let metrics = app.metrics.exposition();
     assert!(metrics.contains("crm_rate_limit_refusals_total{policy=\"user\"} 1"), "{metrics}");

@@ -8,8 +8,8 @@ use crm_adapters::rate_limit::{
 };
 use crm_domain::{
     ids::UserId,
-    rate_limit::{Budget, RateLimits as _, Subject},
-    testing::clock,
+    rate_limit::{Quota, RateLimitKey, RateLimits as _},
+    testing::monotonic_clock,
 };
 use tempfile::TempDir;
 use tokio::{
@@ -101,7 +101,7 @@ async fn two_instances_share_one_budget_and_an_outage_lets_requests_pass() {
         assert_eq!(refused.error(), "RATE_LIMITED");
         let seconds = refused.json()["error"]["details"]["retryAfterSeconds"].as_u64().unwrap();
         assert!((1..=3600).contains(&seconds));
-        assert_eq!(service.get("/api/tags", "owner").await.status, 200, "somebody else's budget");
+        assert_eq!(service.get("/api/tags", "owner").await.status, 200, "somebody else's quota");
     }
     let health = one.get("/api/health", "manager").await.json();
     assert_eq!(health["checks"]["rateLimits"]["status"], "pass");
@@ -123,7 +123,7 @@ async fn two_instances_share_one_budget_and_an_outage_lets_requests_pass() {
     .await;
     assert_eq!(one.get("/readyz", "manager").await.status, 200, "that is no reason to go elsewhere");
 
-    // By itself, and the budget is a new one: this Redis keeps nothing.
+    // By itself, and the quota is a new one: this Redis keeps nothing.
     redis.start_again().await;
     eventually(PATIENCE, "requests are counted again", async || {
         one.get("/api/tags", "manager").await.header("ratelimit").is_some()
@@ -139,9 +139,9 @@ async fn a_redis_that_falls_silent_or_refuses_is_asked_again() {
     let redis = Redis::start().await;
     let settings = RedisSettings { timeout: Duration::from_millis(200), ..redis.settings("crm:") };
     let limits = RedisRateLimits::new(settings).unwrap();
-    let budget = Budget { requests: 1_000_000, window: time::Duration::hours(1) };
-    let subject = Subject::User(UserId::parse("usr_1").unwrap());
-    let counts = async || limits.spend(&subject, budget).await.is_ok();
+    let quota = Quota { requests: 1_000_000, window: Duration::from_secs(3600) };
+    let subject = RateLimitKey::User(UserId::parse("usr_1").unwrap());
+    let counts = async || limits.try_acquire(&subject, quota).await.is_ok();
     assert!(counts().await);
     let signal = |name: &str| {
         let pid = redis.process.id().unwrap().to_string();
@@ -174,28 +174,30 @@ async fn a_redis_that_falls_silent_or_refuses_is_asked_again() {
 async fn redis_counts_as_memory_does() {
     let redis = Redis::start().await;
     let in_redis = RedisRateLimits::new(redis.settings("here:")).unwrap();
-    let in_memory = MemoryRateLimits::new(clock());
-    let budget = Budget { requests: 3, window: time::Duration::hours(1) };
-    let subject = Subject::User(UserId::parse("usr_1").unwrap());
+    let in_memory = MemoryRateLimits::new(monotonic_clock());
+    let quota = Quota { requests: 3, window: Duration::from_secs(3600) };
+    let subject = RateLimitKey::User(UserId::parse("usr_1").unwrap());
     for _ in 0..5 {
-        let (one, other) =
-            (in_redis.spend(&subject, budget).await.unwrap(), in_memory.spend(&subject, budget).await.unwrap());
+        let (one, other) = (
+            in_redis.try_acquire(&subject, quota).await.unwrap(),
+            in_memory.try_acquire(&subject, quota).await.unwrap(),
+        );
         assert_eq!((one.admitted, one.remaining), (other.admitted, other.remaining));
         // Its clock goes on, this one stands.
         assert!(one.resets_in <= other.resets_in && one.resets_in > time::Duration::ZERO);
     }
     // Another prefix is another service.
     let elsewhere = RedisRateLimits::new(redis.settings("there:")).unwrap();
-    assert!(elsewhere.spend(&subject, budget).await.unwrap().admitted);
+    assert!(elsewhere.try_acquire(&subject, quota).await.unwrap().admitted);
 
     // What is over comes back, one by one, and nothing is kept for ever.
-    let short = Budget { requests: 2, window: time::Duration::seconds(2) };
-    let subject = Subject::Address("198.51.100.1".parse().unwrap());
+    let short = Quota { requests: 2, window: Duration::from_secs(2) };
+    let subject = RateLimitKey::Address("198.51.100.1".parse().unwrap());
     for admitted in [true, true, false] {
-        assert_eq!(in_redis.spend(&subject, short).await.unwrap().admitted, admitted);
+        assert_eq!(in_redis.try_acquire(&subject, short).await.unwrap().admitted, admitted);
     }
     eventually(PATIENCE, "a request is admitted again", async || {
-        in_redis.spend(&subject, short).await.unwrap().admitted
+        in_redis.try_acquire(&subject, short).await.unwrap().admitted
     })
     .await;
     let client = redis::Client::open(redis.url()).unwrap();
@@ -207,19 +209,19 @@ async fn redis_counts_as_memory_does() {
     .await;
 }
 
-/// However many ask at once: no more than the budget are admitted.
+/// However many ask at once: no more than the quota are admitted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counting_is_one_atomic_step() {
     let redis = Redis::start().await;
-    let budget = Budget { requests: 50, window: time::Duration::hours(1) };
+    let quota = Quota { requests: 50, window: Duration::from_secs(3600) };
     let instances: Vec<_> = (0..4)
         .map(|_| {
             let limits = RedisRateLimits::new(redis.settings("crm:")).unwrap();
             tokio::spawn(async move {
-                let subject = Subject::User(UserId::parse("usr_1").unwrap());
+                let subject = RateLimitKey::User(UserId::parse("usr_1").unwrap());
                 let mut admitted = 0;
                 for _ in 0..50 {
-                    admitted += usize::from(limits.spend(&subject, budget).await.unwrap().admitted);
+                    admitted += usize::from(limits.try_acquire(&subject, quota).await.unwrap().admitted);
                 }
                 admitted
             })

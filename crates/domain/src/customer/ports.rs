@@ -1,9 +1,9 @@
-//! What the customer use cases need from a store.
+//! The ports of the customer use cases.
 
 use async_trait::async_trait;
 
 use super::{CustomerView, Profile};
-use crate::{ids::UserId, store::StoreError};
+use crate::{ids::UserId, store_error::StoreError};
 
 /// Reading customers.
 #[cfg_attr(feature = "testing", mockall::automock)]

@@ -8,7 +8,7 @@ use crate::{
     clock::Clock,
     ids::{Ids, UserId},
     role::Actor,
-    store::{Store, Tx, conclude},
+    unit_of_work::Store,
 };
 
 /// The customers' use cases.
@@ -40,27 +40,18 @@ impl Customers {
         if wanted.is_empty() {
             return self.reads.find_profile(id).await?.ok_or(CustomerError::NotFound);
         }
-        let mut tx = self.store.begin().await?;
-        let outcome = self.override_gates_in(&mut *tx, actor, id, wanted).await;
-        conclude(tx, outcome).await
-    }
-
-    async fn override_gates_in(
-        &self,
-        tx: &mut dyn Tx,
-        actor: &Actor,
-        id: &UserId,
-        wanted: GateOverride,
-    ) -> Result<Profile, CustomerError> {
-        let mut profile = tx.lock_profile(id).await?.ok_or(CustomerError::NotFound)?;
-        // Read the clock under the lock, so that `updated_at` never goes back between two overrides.
-        let now = self.clock.now();
-        if let Some(change) = profile.change_gates(wanted, now) {
-            tx.save_gates(&profile).await?;
-            let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at: now };
-            tx.insert_audit_entry(&entry).await?;
-        }
-        Ok(profile)
+        let changed = self.store.transaction(async |unit| {
+            let mut profile = unit.lock_profile(id).await?.ok_or(CustomerError::NotFound)?;
+            // Under the lock, so that `updated_at` never goes back between two overrides.
+            let now = self.clock.now();
+            if let Some(change) = profile.change_gates(wanted, now) {
+                unit.save_gates(&profile).await?;
+                let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at: now };
+                unit.insert_audit_entry(&entry).await?;
+            }
+            Ok(profile)
+        });
+        changed.await
     }
 }
 
@@ -72,7 +63,7 @@ mod tests {
         customer::{NoShowCount, ports::MockCustomerReads},
         role::Role,
         testing::{
-            MockTx, NOW, SequentialIds, actor, clock, profile, store_of, store_that_must_not_begin, unavailable,
+            MockUnitOfWork, NOW, SequentialIds, actor, clock, profile, store_of, store_that_must_not_begin, unavailable,
         },
     };
 
@@ -90,7 +81,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_override_is_saved_audited_and_committed() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_lock_profile().times(1).returning(|_| Ok(Some(profile("usr_1", 3, true))));
         tx.expect_save_gates()
             .times(1)
@@ -113,7 +104,7 @@ mod tests {
 
     #[tokio::test]
     async fn equal_values_save_and_audit_nothing() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 0, true))));
         tx.expect_commit().times(1).returning(|| Ok(()));
 
@@ -135,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_customer_is_refused_without_a_commit() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_lock_profile().returning(|_| Ok(None));
         tx.expect_rollback().times(1).returning(|| Ok(()));
 
@@ -146,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_audit_undoes_the_change() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
         tx.expect_save_gates().returning(|_| Ok(()));
         tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
@@ -159,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_commit_is_not_a_success() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
         tx.expect_save_gates().returning(|_| Ok(()));
         tx.expect_insert_audit_entry().returning(|_| Ok(()));

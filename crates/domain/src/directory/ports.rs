@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{CustomerSummary, DirectoryQuery};
-use crate::{page::Page, store::StoreError};
+use crate::{page::Page, store_error::StoreError};
 
 /// Reading the directory.
 #[cfg_attr(feature = "testing", mockall::automock)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{CustomerSummary, DirectoryQuery, ports::DirectoryReads};
-use crate::{page::Page, store::StoreError};
+use crate::{page::Page, store_error::StoreError};
 
 /// The directory's use case.
 pub struct Directory {

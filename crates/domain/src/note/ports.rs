@@ -1,4 +1,4 @@
-//! What the note use cases need from a store.
+//! The ports of the note use cases.
 
 use async_trait::async_trait;
 
@@ -6,7 +6,7 @@ use super::{ListedNote, Note};
 use crate::{
     ids::{BookingId, UserId},
     page::{Page, PageRequest},
-    store::StoreError,
+    store_error::StoreError,
 };
 
 /// Reading notes.
@@ -24,6 +24,6 @@ pub trait NoteWrites {
     /// Whether the booking is one of the customer's.
     async fn booking_is_of_customer(&mut self, booking: &BookingId, customer: &UserId) -> Result<bool, StoreError>;
 
-    /// Adds `note`. [`StoreError::Missing`] tells what it points to that went away.
+    /// Adds `note`. [`StoreError::Missing`] says which row it points to was deleted.
     async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError>;
 }

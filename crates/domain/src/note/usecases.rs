@@ -9,7 +9,8 @@ use crate::{
     ids::{BookingId, Ids, UserId},
     page::{Page, PageRequest},
     role::Actor,
-    store::{Reference, Store, StoreError, Tx, conclude},
+    store_error::{Reference, StoreError},
+    unit_of_work::Store,
 };
 
 /// The notes' use cases.
@@ -38,42 +39,30 @@ impl Notes {
         content: NoteContent,
         booking: Option<BookingId>,
     ) -> Result<Note, NoteError> {
-        let note = Note {
-            id: self.ids.note(),
-            customer,
-            author: actor.id.clone(),
-            booking,
-            content,
-            created_at: self.clock.now(),
-        };
-        let mut tx = self.store.begin().await?;
-        let outcome = self.write_in(&mut *tx, actor, note).await;
-        conclude(tx, outcome).await
-    }
-
-    async fn write_in(&self, tx: &mut dyn Tx, actor: &Actor, note: Note) -> Result<Note, NoteError> {
-        if !tx.customer_exists(&note.customer).await? {
-            return Err(NoteError::CustomerNotFound);
-        }
-        if let Some(booking) = &note.booking
-            && !tx.booking_is_of_customer(booking, &note.customer).await?
-        {
-            return Err(NoteError::BookingNotOfCustomer);
-        }
-        // Both were there a moment ago; either may be gone by now.
-        tx.insert_note(&note).await.map_err(|error| match error {
-            StoreError::Missing(Reference::Customer) => NoteError::CustomerNotFound,
-            StoreError::Missing(Reference::Booking) => NoteError::BookingNotOfCustomer,
-            other => NoteError::Store(other),
-        })?;
-        let entry = AuditEntry {
-            id: self.ids.audit(),
-            actor: actor.id.clone(),
-            change: note.creation(),
-            created_at: note.created_at,
-        };
-        tx.insert_audit_entry(&entry).await?;
-        Ok(note)
+        let written = self.store.transaction(async |unit| {
+            if !unit.customer_exists(&customer).await? {
+                return Err(NoteError::CustomerNotFound);
+            }
+            if let Some(booking) = &booking
+                && !unit.booking_is_of_customer(booking, &customer).await?
+            {
+                return Err(NoteError::BookingNotOfCustomer);
+            }
+            // Not before the unit of work has begun, which may have waited for a connection.
+            let created_at = self.clock.now();
+            let note = Note { id: self.ids.note(), customer, author: actor.id.clone(), booking, content, created_at };
+            // Both were there a moment ago; either may be gone by now.
+            unit.insert_note(&note).await.map_err(|error| match error {
+                StoreError::Missing(Reference::Customer) => NoteError::CustomerNotFound,
+                StoreError::Missing(Reference::Booking) => NoteError::BookingNotOfCustomer,
+                other => NoteError::Store(other),
+            })?;
+            let change = note.creation();
+            let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at };
+            unit.insert_audit_entry(&entry).await?;
+            Ok(note)
+        });
+        written.await
     }
 }
 
@@ -83,14 +72,14 @@ mod tests {
     use crate::{
         note::ports::MockNoteReads,
         role::Role,
-        testing::{MockTx, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable},
+        testing::{MockUnitOfWork, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable},
     };
 
     fn notes(store: Arc<dyn Store>, reads: MockNoteReads) -> Notes {
         Notes { store, reads: Arc::new(reads), clock: clock(), ids: Arc::new(SequentialIds::default()) }
     }
 
-    async fn write(tx: MockTx, booking: Option<&str>) -> Result<Note, NoteError> {
+    async fn write(tx: MockUnitOfWork, booking: Option<&str>) -> Result<Note, NoteError> {
         notes(store_of(tx), MockNoteReads::new())
             .write(
                 &actor("usr_desk", Role::Receptionist),
@@ -102,8 +91,8 @@ mod tests {
     }
 
     /// A unit of work that sees the customer and the booking and ends in a roll-back.
-    fn refusing_tx() -> MockTx {
-        let mut tx = MockTx::new();
+    fn refusing_tx() -> MockUnitOfWork {
+        let mut tx = MockUnitOfWork::new();
         tx.expect_customer_exists().returning(|_| Ok(true));
         tx.expect_booking_is_of_customer().returning(|_, _| Ok(true));
         tx.expect_rollback().times(1).returning(|| Ok(()));
@@ -112,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_note_is_inserted_audited_and_committed() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_customer_exists().returning(|_| Ok(true));
         tx.expect_booking_is_of_customer().times(1).returning(|_, _| Ok(true));
         tx.expect_insert_note()
@@ -132,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_booking_none_is_looked_for() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_customer_exists().returning(|_| Ok(true));
         tx.expect_insert_note().returning(|_| Ok(()));
         tx.expect_insert_audit_entry().returning(|_| Ok(()));
@@ -142,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_customer_is_refused_before_the_booking() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_customer_exists().returning(|_| Ok(false));
         tx.expect_rollback().times(1).returning(|| Ok(()));
         let answer = write(tx, Some("bkg_of_another")).await;
@@ -151,7 +140,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_booking_of_another_customer_is_refused() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_customer_exists().returning(|_| Ok(true));
         tx.expect_booking_is_of_customer().returning(|_, _| Ok(false));
         tx.expect_rollback().times(1).returning(|| Ok(()));

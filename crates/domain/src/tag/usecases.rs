@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{Assignment, Tag, TagColor, TagError, TagName, ports::TagReads};
+use time::OffsetDateTime;
+
+use super::{
+    Assignment, Tag, TagColor, TagError, TagName,
+    ports::{AssignmentTarget, TagReads},
+};
 use crate::{
-    audit::AuditEntry,
+    audit::{AuditEntry, Change},
     clock::Clock,
     ids::{Ids, TagId, UserId},
     role::Actor,
-    store::{Reference, Store, StoreError, Tx, conclude},
+    store_error::{Reference, StoreError},
+    unit_of_work::Store,
 };
 
 /// The tags' use cases.
@@ -29,92 +35,77 @@ impl Tags {
         self.reads.list_tags().await
     }
 
-    /// Makes a tag.
+    /// Creates a tag.
     pub async fn create(&self, actor: &Actor, name: &TagName, color: Option<&TagColor>) -> Result<Tag, TagError> {
-        let tag = Tag::new(self.ids.tag(), name, color, self.clock.now());
-        let mut tx = self.store.begin().await?;
-        let outcome = self.create_in(&mut *tx, actor, tag).await;
-        conclude(tx, outcome).await
+        let created = self.store.transaction(async |unit| {
+            // Not before the unit of work has begun, which may have waited for a connection.
+            let tag = Tag::new(self.ids.tag(), name, color, self.clock.now());
+            if !unit.insert_tag(&tag).await? {
+                return Err(TagError::SlugTaken);
+            }
+            unit.insert_audit_entry(&self.entry(actor, tag.creation(), tag.created_at)).await?;
+            Ok(tag)
+        });
+        created.await
     }
 
-    async fn create_in(&self, tx: &mut dyn Tx, actor: &Actor, tag: Tag) -> Result<Tag, TagError> {
-        if !tx.insert_tag(&tag).await? {
-            return Err(TagError::SlugTaken);
-        }
-        let change = tag.creation();
-        let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at: tag.created_at };
-        tx.insert_audit_entry(&entry).await?;
-        Ok(tag)
-    }
-
-    /// Puts a tag on a customer. Idempotent: a second assignment changes nothing, who assigned it first included.
+    /// Assigns a tag to a customer. Idempotent: a second assignment changes nothing, who assigned it first included.
     pub async fn assign(&self, actor: &Actor, customer: UserId, tag: TagId) -> Result<(), TagError> {
-        let assignment = Assignment { customer, tag, assigned_by: actor.id.clone(), assigned_at: self.clock.now() };
-        let mut tx = self.store.begin().await?;
-        let outcome = self.assign_in(&mut *tx, actor, &assignment).await;
-        conclude(tx, outcome).await
+        let assigned = self.store.transaction(async |unit| {
+            let AssignmentTarget { customer_exists, tag_exists } = unit.lock_assignment(&customer, &tag).await?;
+            if !customer_exists {
+                return Err(TagError::CustomerNotFound);
+            }
+            if !tag_exists {
+                return Err(TagError::NotFound);
+            }
+            // Under the lock, so that the times of one assignment's changes never go back.
+            let assigned_at = self.clock.now();
+            let assignment = Assignment { customer, tag, assigned_by: actor.id.clone(), assigned_at };
+            // Both were there a moment ago; either may be gone by now.
+            let inserted = unit.insert_assignment(&assignment).await.map_err(|error| match error {
+                StoreError::Missing(Reference::Customer) => TagError::CustomerNotFound,
+                StoreError::Missing(Reference::Tag) => TagError::NotFound,
+                other => TagError::Store(other),
+            })?;
+            if inserted {
+                unit.insert_audit_entry(&self.entry(actor, assignment.creation(), assigned_at)).await?;
+            }
+            Ok(())
+        });
+        assigned.await
     }
 
-    async fn assign_in(&self, tx: &mut dyn Tx, actor: &Actor, assignment: &Assignment) -> Result<(), TagError> {
-        if !tx.customer_exists(&assignment.customer).await? {
-            return Err(TagError::CustomerNotFound);
-        }
-        if !tx.tag_exists(&assignment.tag).await? {
-            return Err(TagError::NotFound);
-        }
-        // Both were there a moment ago; either may be gone by now.
-        let inserted = tx.insert_assignment(assignment).await.map_err(|error| match error {
-            StoreError::Missing(Reference::Customer) => TagError::CustomerNotFound,
-            StoreError::Missing(Reference::Tag) => TagError::NotFound,
-            other => TagError::Store(other),
-        })?;
-        if inserted {
-            let entry = AuditEntry {
-                id: self.ids.audit(),
-                actor: actor.id.clone(),
-                change: assignment.creation(),
-                created_at: assignment.assigned_at,
-            };
-            tx.insert_audit_entry(&entry).await?;
-        }
-        Ok(())
-    }
-
-    /// Takes a tag off a customer; fine when there was nothing to take off.
+    /// Removes a tag from a customer. It succeeds also when there was nothing to remove.
     pub async fn unassign(&self, actor: &Actor, customer: &UserId, tag: &TagId) -> Result<(), TagError> {
-        let mut tx = self.store.begin().await?;
-        let outcome = self.unassign_in(&mut *tx, actor, customer, tag).await;
-        conclude(tx, outcome).await
+        let removed = self.store.transaction(async |unit| {
+            unit.lock_assignment(customer, tag).await?;
+            // Under the lock, so that the times of one assignment's changes never go back.
+            let now = self.clock.now();
+            if let Some(removed) = unit.delete_assignment(customer, tag).await? {
+                unit.insert_audit_entry(&self.entry(actor, removed.deletion(), now)).await?;
+            }
+            Ok(())
+        });
+        removed.await
     }
 
-    async fn unassign_in(
-        &self,
-        tx: &mut dyn Tx,
-        actor: &Actor,
-        customer: &UserId,
-        tag: &TagId,
-    ) -> Result<(), TagError> {
-        if let Some(removed) = tx.delete_assignment(customer, tag).await? {
-            let entry = AuditEntry {
-                id: self.ids.audit(),
-                actor: actor.id.clone(),
-                change: removed.deletion(),
-                created_at: self.clock.now(),
-            };
-            tx.insert_audit_entry(&entry).await?;
-        }
-        Ok(())
+    fn entry(&self, actor: &Actor, change: Change, created_at: OffsetDateTime) -> AuditEntry {
+        AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use mockall::Sequence;
+
     use super::*;
     use crate::{
         audit::{AuditAction, AuditEntity},
+        clock::MockClock,
         role::Role,
         tag::ports::MockTagReads,
-        testing::{MockTx, NOW, SequentialIds, actor, clock, store_of, unavailable},
+        testing::{MockUnitOfWork, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable},
     };
 
     fn tags(store: Arc<dyn Store>) -> Tags {
@@ -130,22 +121,23 @@ mod tests {
     }
 
     /// A unit of work that sees the customer and the tag, ends in a roll-back, and never audits.
-    fn refusing_tx() -> MockTx {
-        let mut tx = MockTx::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_tag_exists().returning(|_| Ok(true));
+    fn refusing_tx() -> MockUnitOfWork {
+        let mut tx = MockUnitOfWork::new();
+        tx.expect_lock_assignment()
+            .times(1)
+            .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
         tx.expect_rollback().times(1).returning(|| Ok(()));
         tx
     }
 
-    async fn assign(tx: MockTx) -> Result<(), TagError> {
+    async fn assign(tx: MockUnitOfWork) -> Result<(), TagError> {
         let (customer, tag) = ids();
         tags(store_of(tx)).assign(&desk(), customer, tag).await
     }
 
     #[tokio::test]
     async fn a_new_tag_is_inserted_audited_and_committed() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_insert_tag().times(1).withf(|tag| tag.slug == "at-risk").returning(|_| Ok(true));
         tx.expect_insert_audit_entry()
             .times(1)
@@ -161,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_slug_is_refused_without_an_effect() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_insert_tag().returning(|_| Ok(false));
         tx.expect_rollback().times(1).returning(|| Ok(()));
 
@@ -172,7 +164,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_audit_undoes_the_tag() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
         tx.expect_insert_tag().returning(|_| Ok(true));
         tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
         tx.expect_rollback().times(1).returning(|| Ok(()));
@@ -184,9 +176,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_first_assignment_is_audited() {
-        let mut tx = MockTx::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_tag_exists().returning(|_| Ok(true));
+        let mut tx = MockUnitOfWork::new();
+        tx.expect_lock_assignment()
+            .times(1)
+            .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
         tx.expect_insert_assignment()
             .times(1)
             .withf(|row| row.assigned_by.as_str() == "usr_desk" && row.assigned_at == NOW)
@@ -204,9 +197,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_assignment_is_fine_and_not_audited() {
-        let mut tx = MockTx::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_tag_exists().returning(|_| Ok(true));
+        let mut tx = MockUnitOfWork::new();
+        tx.expect_lock_assignment()
+            .times(1)
+            .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
         tx.expect_insert_assignment().returning(|_| Ok(false));
         tx.expect_commit().times(1).returning(|| Ok(()));
         assign(tx).await.unwrap();
@@ -214,8 +208,10 @@ mod tests {
 
     #[tokio::test]
     async fn the_customer_is_looked_for_before_the_tag() {
-        let mut tx = MockTx::new();
-        tx.expect_customer_exists().returning(|_| Ok(false));
+        let mut tx = MockUnitOfWork::new();
+        tx.expect_lock_assignment()
+            .times(1)
+            .returning(|_, _| Ok(AssignmentTarget { customer_exists: false, tag_exists: false }));
         tx.expect_rollback().times(1).returning(|| Ok(()));
         let answer = assign(tx).await;
         assert!(matches!(answer, Err(TagError::CustomerNotFound)), "{answer:?}");
@@ -223,9 +219,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_tag_is_refused() {
-        let mut tx = MockTx::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_tag_exists().returning(|_| Ok(false));
+        let mut tx = MockUnitOfWork::new();
+        tx.expect_lock_assignment()
+            .times(1)
+            .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: false }));
         tx.expect_rollback().times(1).returning(|| Ok(()));
         let answer = assign(tx).await;
         assert!(matches!(answer, Err(TagError::NotFound)), "{answer:?}");
@@ -251,7 +248,10 @@ mod tests {
 
     #[tokio::test]
     async fn removing_tells_the_audit_what_was_there() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
+        tx.expect_lock_assignment()
+            .times(1)
+            .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
         tx.expect_delete_assignment().times(1).returning(|customer, tag| {
             Ok(Some(Assignment {
                 customer: customer.clone(),
@@ -271,10 +271,46 @@ mod tests {
 
     #[tokio::test]
     async fn removing_nothing_is_fine_and_not_audited() {
-        let mut tx = MockTx::new();
+        let mut tx = MockUnitOfWork::new();
+        tx.expect_lock_assignment()
+            .times(1)
+            .returning(|_, _| Ok(AssignmentTarget { customer_exists: false, tag_exists: false }));
         tx.expect_delete_assignment().returning(|_, _| Ok(None));
         tx.expect_commit().times(1).returning(|| Ok(()));
         let (customer, tag) = ids();
         tags(store_of(tx)).unassign(&desk(), &customer, &tag).await.unwrap();
+    }
+
+    /// The clock is read under the lock: otherwise the times of two changes may be the other way round than the changes.
+    #[tokio::test]
+    async fn the_time_of_a_change_is_read_under_its_lock() {
+        for is_assignment in [true, false] {
+            let mut order = Sequence::new();
+            let mut tx = MockUnitOfWork::new();
+            let target = AssignmentTarget { customer_exists: true, tag_exists: true };
+            tx.expect_lock_assignment().times(1).in_sequence(&mut order).returning(move |_, _| Ok(target));
+            let mut clock = MockClock::new();
+            clock.expect_now().times(1).in_sequence(&mut order).return_const(NOW);
+            tx.expect_insert_assignment().returning(|_| Ok(false));
+            tx.expect_delete_assignment().returning(|_, _| Ok(None));
+            tx.expect_commit().times(1).returning(|| Ok(()));
+            let tags = Tags { clock: Arc::new(clock), ..tags(store_of(tx)) };
+            let (customer, tag) = ids();
+            if is_assignment {
+                tags.assign(&desk(), customer, tag).await.unwrap();
+            } else {
+                tags.unassign(&desk(), &customer, &tag).await.unwrap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn all_tags_are_listed() {
+        let mut reads = MockTagReads::new();
+        let tag = Tag::new(TagId::parse("tag_1").unwrap(), &TagName::parse("VIP").unwrap(), None, NOW);
+        let stored = vec![tag.clone()];
+        reads.expect_list_tags().times(1).return_once(move || Ok(stored));
+        let tags = Tags { reads: Arc::new(reads), ..tags(store_that_must_not_begin()) };
+        assert_eq!(tags.list().await.unwrap(), [tag]);
     }
 }

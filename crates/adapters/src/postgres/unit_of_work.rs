@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use crm_domain::store::{Store, StoreError, Tx};
+use crm_domain::{
+    store_error::StoreError,
+    unit_of_work::{Store, UnitOfWork},
+};
 use diesel::query_builder::QueryId;
 use diesel_async::{
     AsyncPgConnection,
@@ -19,7 +22,7 @@ use super::{
 
 /// A unit of work. Dropped without an end (the request went away in the middle, perhaps of a statement), its connection is
 /// closed and the server rolls back: nothing is ever left `idle in transaction`.
-pub(super) struct PgTx {
+pub(super) struct PgUnitOfWork {
     connection: PooledConnection,
     foreign_keys: Arc<ForeignKeys>,
     foreign_key_cache: ForeignKeyCache,
@@ -27,16 +30,16 @@ pub(super) struct PgTx {
 
 #[async_trait]
 impl Store for Postgres {
-    async fn begin(&self) -> Result<Box<dyn Tx>, StoreError> {
+    async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError> {
         let foreign_keys = self.foreign_keys.get(&self.pool).await?;
         let connection = self.pool.begin().await?;
-        Ok(Box::new(PgTx { connection, foreign_keys, foreign_key_cache: self.foreign_keys.clone() }))
+        Ok(Box::new(PgUnitOfWork { connection, foreign_keys, foreign_key_cache: self.foreign_keys.clone() }))
     }
 }
 
 /// A failure ends the unit of work, so that nothing can follow: PostgreSQL answers a `COMMIT` after a failure with a silent
 /// roll-back, which must not look like success.
-impl PgTx {
+impl PgUnitOfWork {
     /// Runs a statement and gives its first row, which need not be there.
     pub(super) async fn row<'f, Row, S>(&'f mut self, statement: S) -> Result<Option<Row>, StoreError>
     where
@@ -59,7 +62,7 @@ impl PgTx {
 }
 
 #[async_trait]
-impl Tx for PgTx {
+impl UnitOfWork for PgUnitOfWork {
     async fn commit(self: Box<Self>) -> Result<(), StoreError> {
         self.connection.end("COMMIT").await.map_err(store_error)
     }
