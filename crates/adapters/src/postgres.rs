@@ -1,9 +1,8 @@
 //! The domain's ports on PostgreSQL, with diesel's query types on tokio-postgres.
 //!
 //! One file for each noun, as in the domain; beside them [`connect`] (how a connection is made), `pool` (how it is
-//! shared), `unit_of_work`, [`error`] (what a failure means), [`migrate`] and [`attach`] (the schema), `health`.
+//! shared), `unit_of_work`, [`error`] (what a failure means), [`migrate`] and [`schema_check`] (the schema), `health`.
 
-pub mod attach;
 mod audit;
 mod chip;
 pub mod connect;
@@ -16,6 +15,7 @@ pub mod migrate;
 mod note;
 pub(crate) mod pool;
 pub(crate) mod schema;
+pub mod schema_check;
 mod statement;
 mod tag;
 mod timestamp;

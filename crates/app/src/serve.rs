@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use actix_web::{dev::ServerHandle, web};
 use anyhow::{Context as _, bail};
-use crm_adapters::postgres::{Pool, attach};
+use crm_adapters::postgres::{Pool, schema_check};
 use crm_domain::store_error::StoreError;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -46,6 +46,12 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
             missing.join("\n  ")
         );
     }
+    if !schema_check::messages_are_english(&pool).await? {
+        tracing::warn!(
+            "PostgreSQL's messages are not in English: some timeouts are then answered 500 instead of 503. Run \
+             ALTER ROLE … SET lc_messages = 'C' for the service's role, or GRANT SET ON PARAMETER lc_messages to it"
+        );
+    }
     let services = web::Data::new(Services::of(wire::ports(config, pool)?));
     let lifecycle = Arc::new(Lifecycle::default());
     let metrics_server = config.metrics_address.map(|address| {
@@ -85,7 +91,7 @@ async fn missing_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Res
     let found = timeout_at(deadline, async {
         loop {
             retry.tick().await;
-            match attach::missing(pool).await {
+            match schema_check::missing_objects(pool).await {
                 Err(error @ StoreError::Unavailable(_)) => {
                     if last.is_none() {
                         tracing::warn!(cause = chain(&error), "the database does not answer yet");

@@ -13,6 +13,7 @@ use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnectio
 use percent_encoding::percent_decode_str;
 use rustls::{
     ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::WebPkiServerVerifier,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
@@ -29,6 +30,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server that does not even acknowledge what was sent is waited for: its host is gone.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// How long a connection may be silent before TCP asks whether the server is still there.
+const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_RETRIES: u32 = 3;
+
 /// Why a database address was refused. Shown at start-up; never holds the address, which holds a password.
 #[derive(Debug, Error)]
 pub enum AddressError {
@@ -36,8 +42,14 @@ pub enum AddressError {
     #[error("must be an address such as postgres://user:password@host:5432/database?sslmode=verify-full ({0})")]
     Malformed(String),
     /// An `sslmode` that is not offered.
-    #[error("sslmode must be one of disable, prefer, require, verify-full")]
+    #[error("sslmode must be one of disable, prefer, require, verify-ca, verify-full")]
     SslMode,
+    /// `sslmode=verify-ca` without an authority.
+    #[error("sslmode=verify-ca needs sslrootcert, a file with the certificates of the authority")]
+    VerifyCaNeedsRootCertificate,
+    /// The system's roots without a check of the host's name.
+    #[error("sslrootcert=system needs sslmode=verify-full: the system's authorities vouch for any host")]
+    SystemRootsNeedVerifyFull,
     /// The file that `sslrootcert` names cannot be used.
     #[error("the file that sslrootcert names must hold PEM certificates and be readable ({0})")]
     RootCertificate(String),
@@ -93,9 +105,10 @@ impl SessionSettings {
 }
 
 /// Asks for messages in English where the role may choose their language: errors are told apart by them (see
-/// [`super::error`]). In [`PoolMode::Transaction`] this holds for the first transaction alone.
-const ENGLISH_MESSAGES: &str =
-    "SELECT set_config('lc_messages', 'C', false) WHERE has_parameter_privilege('lc_messages', 'SET')";
+/// [`super::error`]): for the connection, or with `is_local` for the transaction.
+pub(super) fn english_messages(is_local: &str) -> String {
+    format!("SELECT set_config('lc_messages', 'C', {is_local}) WHERE has_parameter_privilege('lc_messages', 'SET')")
+}
 
 /// A connection and the task that moves its bytes. Dropping it closes the socket at once, also when an answer is due.
 pub struct DrivenConnection {
@@ -139,22 +152,25 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Reads an address. `sslmode` has libpq's meaning: `prefer` (the default) and `require` encrypt without asking
-    /// who answers, `verify-full` asks for a certificate of that host by the system's roots or `sslrootcert`.
+    /// Reads an address. `sslmode` has libpq's meaning. `prefer` (the default) and `require` encrypt without verifying the
+    /// server. `verify-ca`, and `require` with `sslrootcert`, verify that the authority in `sslrootcert` issued the server's
+    /// certificate, whatever host it names. `verify-full` verifies the host's name too, by the system's roots or
+    /// `sslrootcert`.
     pub fn parse(address: &str) -> Result<Self, AddressError> {
         let (base, query) = address.split_once('?').unwrap_or((address, ""));
         if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
             return Err(AddressError::Malformed("it does not begin with postgres://".to_owned()));
         }
         let mut ssl_mode = "prefer".to_owned();
-        let mut root_certificate = None;
+        let mut root_certificate: Option<RootCertificate> = None;
         let mut rest = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
             match name {
                 "sslmode" => ssl_mode = value,
-                "sslrootcert" => root_certificate = Some(value).filter(|path| path != "system"),
+                "sslrootcert" if value == "system" => root_certificate = Some(RootCertificate::System),
+                "sslrootcert" => root_certificate = Some(RootCertificate::File(value)),
                 _ => rest.push(pair),
             }
         }
@@ -163,11 +179,16 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name("royal-glow-crm");
         }
-        let (mode, tls) = match ssl_mode.as_str() {
-            "disable" => (SslMode::Disable, unverified_tls()),
-            "prefer" => (SslMode::Prefer, unverified_tls()),
-            "require" => (SslMode::Require, unverified_tls()),
-            "verify-full" => (SslMode::Require, verified_tls(root_certificate.as_deref())?),
+        // As libpq: `require` with a root certificate verifies like `verify-ca`, and the system's roots, which vouch for
+        // anybody, are for `verify-full` alone.
+        let (mode, tls) = match (ssl_mode.as_str(), &root_certificate) {
+            ("verify-full", root) => (SslMode::Require, verified_tls(root.as_ref())?),
+            (_, Some(RootCertificate::System)) => return Err(AddressError::SystemRootsNeedVerifyFull),
+            ("disable", _) => (SslMode::Disable, unverified_tls()),
+            ("prefer", _) => (SslMode::Prefer, unverified_tls()),
+            ("require", None) => (SslMode::Require, unverified_tls()),
+            ("require" | "verify-ca", Some(RootCertificate::File(path))) => (SslMode::Require, tls_of_authority(path)?),
+            ("verify-ca", None) => return Err(AddressError::VerifyCaNeedsRootCertificate),
             _ => return Err(AddressError::SslMode),
         };
         config.ssl_mode(mode);
@@ -176,6 +197,11 @@ impl Connector {
         }
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(SILENCE);
+        }
+        // Below the minute after which address translators begin to forget idle connections.
+        if !query.contains("keepalives") {
+            config.keepalives(true).keepalives_idle(KEEP_ALIVE_IDLE);
+            config.keepalives_interval(KEEP_ALIVE_INTERVAL).keepalives_retries(KEEP_ALIVE_RETRIES);
         }
         Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
     }
@@ -189,12 +215,12 @@ impl Connector {
             let _ = connection.await;
         }));
         let for_session = match settings.mode {
-            PoolMode::Session => settings.statements("SET"),
+            PoolMode::Session => format!("{}; {}", settings.statements("SET"), english_messages("false")),
             PoolMode::Transaction => String::new(),
         };
         // diesel-async sets a new connection's time zone and encoding by prepared statements. In a transaction they meet the
         // same connection of the server as their preparation did, also behind a pooler.
-        client.batch_execute(&format!("BEGIN; {ENGLISH_MESSAGES}; {for_session}")).await.map_err(failed)?;
+        client.batch_execute(&format!("BEGIN; {for_session}")).await.map_err(failed)?;
         let mut connection = AsyncPgConnection::try_from(client).await?;
         connection.batch_execute("COMMIT").await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         if settings.mode == PoolMode::Transaction {
@@ -241,13 +267,32 @@ fn unverified_tls() -> ClientConfig {
     tls_builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
 }
 
-fn verified_tls(root_certificate: Option<&str>) -> Result<ClientConfig, AddressError> {
-    let Some(path) = root_certificate else {
+/// Where the certificates of the authorities are.
+enum RootCertificate {
+    System,
+    File(String),
+}
+
+fn verified_tls(root_certificate: Option<&RootCertificate>) -> Result<ClientConfig, AddressError> {
+    let Some(RootCertificate::File(path)) = root_certificate else {
         return tls_builder()
             .with_platform_verifier()
             .map(rustls::ConfigBuilder::<ClientConfig, _>::with_no_client_auth)
             .map_err(|error| AddressError::SystemCertificates(error.to_string()));
     };
+    Ok(tls_builder().with_root_certificates(read_roots(path)?).with_no_client_auth())
+}
+
+/// Verifies who issued the server's certificate, and not which host it is for.
+fn tls_of_authority(path: &str) -> Result<ClientConfig, AddressError> {
+    let roots = Arc::new(read_roots(path)?);
+    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+    let verifier = verifier.map_err(|error| AddressError::RootCertificate(error.to_string()))?;
+    let verifier = Arc::new(AnyHost(verifier));
+    Ok(tls_builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+}
+
+fn read_roots(path: &str) -> Result<RootCertStore, AddressError> {
     let refused = |error: &dyn fmt::Display| AddressError::RootCertificate(error.to_string());
     let pem = fs::read(path).map_err(|error| refused(&error))?;
     let mut roots = RootCertStore::empty();
@@ -258,7 +303,53 @@ fn verified_tls(root_certificate: Option<&str>) -> Result<ClientConfig, AddressE
     if roots.is_empty() {
         return Err(refused(&"no certificate found"));
     }
-    Ok(tls_builder().with_root_certificates(roots).with_no_client_auth())
+    Ok(roots)
+}
+
+/// Takes a certificate of a known authority for any host, as libpq does with `sslmode=verify-ca`.
+#[derive(Debug)]
+struct AnyHost(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyHost {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        use rustls::{CertificateError, Error};
+        // The name is compared last, after the whole chain was verified.
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate, as libpq does with `sslmode=require`: it keeps out listeners, not impostors. The
@@ -313,6 +404,7 @@ mod tests {
             "postgres://crm:secret@ep-x.ap-south-1.example.com/crm?sslmode=require&channel_binding=require",
             "postgres://crm@/crm?host=/var/run/postgresql",
             "postgres://crm:secret@db.example.com/crm?sslmode=disable&application_name=desk",
+            "postgres://crm:secret@db.example.com/crm?sslmode=verify-full&sslrootcert=system",
         ] {
             assert!(Connector::parse(address).is_ok(), "{address}");
         }
@@ -326,6 +418,10 @@ mod tests {
             "postgres://crm:hunter2@localhost:port/crm",
             "postgres://crm:hunter2@localhost/crm?sslmode=maybe",
             "postgres://crm:hunter2@localhost/crm?sslmode=verify-full&sslrootcert=/nowhere/hunter.pem",
+            "postgres://crm:hunter2@localhost/crm?sslmode=require&sslrootcert=/nowhere/hunter.pem",
+            "postgres://crm:hunter2@localhost/crm?sslmode=verify-ca",
+            "postgres://crm:hunter2@localhost/crm?sslmode=require&sslrootcert=system",
+            "postgres://crm:hunter2@localhost/crm?sslrootcert=system",
             "postgres://crm:hunter2@localhost/crm?unheard=of",
         ] {
             let error = Connector::parse(address).unwrap_err().to_string();

@@ -7,7 +7,7 @@ use crm_domain::{
 };
 use diesel::{IntoSql as _, select, sql_types::Integer};
 
-use super::{Postgres, attach, migrate};
+use super::{Postgres, migrate, schema_check};
 
 #[async_trait]
 impl StoreHealth for Postgres {
@@ -16,7 +16,7 @@ impl StoreHealth for Postgres {
     }
 
     async fn has_schema(&self) -> Result<bool, StoreError> {
-        Ok(attach::missing(&self.pool).await?.is_empty())
+        Ok(schema_check::missing_objects(&self.pool).await?.is_empty())
     }
 
     async fn is_migrated(&self) -> Result<bool, StoreError> {

@@ -1,5 +1,7 @@
 //! The schema's migrations: embedded, applied under a lock, or only looked at.
 
+use std::time::Duration;
+
 use crm_domain::store_error::StoreError;
 use diesel::{
     QueryResult,
@@ -11,6 +13,7 @@ use diesel::{
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use thiserror::Error;
+use tokio::time::{Instant, interval_at};
 
 use super::{connect::Connector, pool::Pool};
 
@@ -18,6 +21,15 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
 
 /// The key of the advisory lock that keeps two instances from migrating at once; any constant of this service's own.
 const LOCK: i64 = 0x726F_7961_6C67_6C6F;
+
+/// How long a statement of a migration waits for a lock on a table.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long a migration pauses, without any lock, before it is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a migration is tried again while other programs keep its tables locked.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Why migrating failed. Shown to whoever runs it: these messages may name tables.
 #[derive(Debug, Error)]
@@ -28,6 +40,12 @@ pub enum MigrateError {
     /// A statement failed.
     #[error("the database refused")]
     Query(#[from] diesel::result::Error),
+    /// Other programs kept a table locked for too long. Nothing of the migration is applied.
+    #[error(
+        "another program's transaction kept a table locked for {} s; end it (pg_stat_activity shows it) and run this again",
+        PATIENCE.as_secs()
+    )]
+    Locked,
     /// A migration failed; those before it stay applied, it and those after it are not.
     #[error("a migration failed: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
@@ -52,13 +70,40 @@ pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError>
     // Waits as long as the other instance needs; the lock ends with the connection, whatever happens to this process.
     connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
     sql::<Untyped>("SELECT pg_advisory_lock(").bind::<BigInt, _>(LOCK).sql(")").execute(&mut connection).await?;
+    // A statement that waits for a lock on a table lets all later statements of the platform wait behind it.
+    connection.batch_execute(&format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
     let mut applied = Vec::new();
+    let began = Instant::now();
+    let mut pause = interval_at(began + RETRY_INTERVAL, RETRY_INTERVAL);
+    // A migration is one transaction: what failed holds no lock and can be tried again.
+    loop {
+        match apply_pending(&mut harness, &mut applied) {
+            Err(MigrateError::Migration(error)) if is_lock_timeout(&*error) => {
+                if began.elapsed() > PATIENCE {
+                    return Err(MigrateError::Locked);
+                }
+                pause.tick().await;
+            }
+            done => return done.map(|()| applied),
+        }
+    }
+}
+
+fn apply_pending(
+    harness: &mut AsyncMigrationHarness<AsyncPgConnection>,
+    applied: &mut Vec<String>,
+) -> Result<(), MigrateError> {
     for migration in pending_in(&harness.applied_migrations().map_err(MigrateError::Migration)?)? {
         harness.run_migration(&migration).map_err(MigrateError::Migration)?;
         applied.push(migration.name().to_string());
     }
-    Ok(applied)
+    Ok(())
+}
+
+/// By the message: diesel's error of a migration shows its cause and does not hand it out.
+fn is_lock_timeout(error: &(dyn std::error::Error + Send + Sync)) -> bool {
+    error.to_string().contains("canceling statement due to lock timeout")
 }
 
 /// The names of the migrations that are not applied yet. Changes nothing. Needs a multi-threaded tokio runtime.

@@ -27,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{Instrument as _, Span, info_span};
 
 use super::{
-    connect::{Connector, DrivenConnection, PoolMode, SessionSettings},
+    connect::{Connector, DrivenConnection, PoolMode, SessionSettings, english_messages},
     error,
 };
 
@@ -84,7 +84,9 @@ impl Pool {
             .expect("a pool with timeouts has a runtime");
         let begin = match session.mode {
             PoolMode::Session => BEGIN.to_owned(),
-            PoolMode::Transaction => format!("{BEGIN}; {}", session.statements("SET LOCAL")),
+            PoolMode::Transaction => {
+                format!("{BEGIN}; {}; {}", session.statements("SET LOCAL"), english_messages("true"))
+            }
         };
         Self { connections, mode: session.mode, begin: begin.into() }
     }

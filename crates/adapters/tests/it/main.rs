@@ -2,12 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to end")]
 
-mod attach;
 mod connection;
 mod customer;
 mod directory;
 mod interop;
 mod migrate;
 mod note;
+mod schema_check;
 mod sessions;
 mod tag;

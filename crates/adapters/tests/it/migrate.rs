@@ -1,7 +1,7 @@
 //! Migrations: on an empty database, on the platform's, from several instances at once.
 
 use crm_adapters::{
-    postgres::{attach, migrate},
+    postgres::{migrate, schema_check},
     testing::{TestDatabase, platform},
 };
 use tokio_postgres::Client;
@@ -43,13 +43,13 @@ async fn an_empty_database_gets_the_platforms_tables() {
 
     assert_eq!(migrate::pending(&ours.connector()).await.unwrap(), Vec::<String>::new());
     assert_eq!(migrate::migrate(&ours.connector()).await.unwrap(), Vec::<String>::new());
-    assert_eq!(attach::missing(&ours.pool()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(schema_check::missing_objects(&ours.pool()).await.unwrap(), Vec::<String>::new());
 }
 
 /// Every row of every table of the platform's, as text.
 async fn rows(client: &Client) -> Vec<String> {
     let mut rows = Vec::new();
-    for (table, _) in attach::NEEDED.iter().filter(|(table, _)| !table.starts_with("__diesel")) {
+    for table in schema_check::NEEDED.iter().map(|table| table.name).filter(|name| !name.starts_with("__diesel")) {
         let sql = format!("SELECT '{table}' || row_to_json(t)::text FROM \"{table}\" t ORDER BY 1");
         rows.extend(client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)));
     }
@@ -82,7 +82,7 @@ async fn the_platforms_database_is_left_as_it_is() {
 
     assert!(!migrate::migrate(&database.connector()).await.unwrap().is_empty());
     assert_eq!((catalog(&client).await, rows(&client).await), before);
-    assert_eq!(attach::missing(&database.pool()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -116,7 +116,7 @@ async fn several_instances_may_start_at_once() {
     once.sort();
     once.dedup();
     assert_eq!(applied.len(), once.len(), "applied twice: {applied:?}");
-    assert_eq!(attach::missing(&database.pool()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -130,4 +130,32 @@ async fn looking_for_pending_migrations_changes_nothing() {
         .unwrap()
         .get(0);
     assert_eq!(tables, 0);
+}
+
+/// A migration that waits for a lock gives up and lets the platform's statements pass before it tries again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_waits_for_a_lock_does_not_hold_the_platform_up() {
+    let database = TestDatabase::empty();
+    let mut client = database.client().await;
+    client.batch_execute(PLATFORM).await.unwrap();
+    platform::user(&client, "usr_1", "Asha Rao", Some("customer")).await;
+    // Making this table anew refers to "user", which needs a lock that waits for its writers.
+    client.batch_execute("DROP TABLE loyalty_account").await.unwrap();
+    let holder = client.transaction().await.unwrap();
+    holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
+
+    let connector = database.connector();
+    let migrating = tokio::spawn(async move { migrate::migrate(&connector).await });
+    crate::customer::until_somebody_waits_for_a_lock(&database).await;
+    // Queues behind the migration's request for a lock, and passes when that gives up.
+    let platform = database.client().await;
+    platform.batch_execute("SET lock_timeout = '10s'").await.unwrap();
+    platform
+        .batch_execute("INSERT INTO \"user\" (id, name, email) VALUES ('usr_2', 'Zoë', 'zoe@example.com')")
+        .await
+        .unwrap();
+    assert!(!migrating.is_finished());
+    holder.commit().await.unwrap();
+    assert!(!migrating.await.unwrap().unwrap().is_empty());
+    assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
 }

@@ -1,0 +1,289 @@
+//! The check before serving: whether the database has what the statements of this service need.
+
+use std::collections::{HashMap, HashSet};
+
+use crm_domain::store_error::StoreError;
+use diesel::sql_types::{Bool, Text};
+
+use super::{
+    pool::Pool,
+    statement::{Statement, named_row},
+};
+
+/// A column that a statement of this service names.
+#[derive(Debug, Clone, Copy)]
+pub struct NeededColumn {
+    /// The column's name.
+    pub name: &'static str,
+    /// Whether its rows are read on the condition that it holds no `NULL`.
+    pub is_not_null: bool,
+    privileges: &'static [&'static str],
+}
+
+const fn column(name: &'static str, privileges: &'static [&'static str]) -> NeededColumn {
+    NeededColumn { name, is_not_null: false, privileges }
+}
+
+impl NeededColumn {
+    const fn not_null(self) -> Self {
+        Self { is_not_null: true, ..self }
+    }
+}
+
+/// A table that a statement of this service names.
+#[derive(Debug, Clone, Copy)]
+pub struct NeededTable {
+    /// The table's name.
+    pub name: &'static str,
+    /// Its columns.
+    pub columns: &'static [NeededColumn],
+    /// Columns, in alphabetical order, that a join or an `ON CONFLICT` expects to be unique together.
+    unique: &'static [&'static [&'static str]],
+    /// Whether rows are deleted.
+    is_deleted_from: bool,
+}
+
+const READ: &[&str] = &["SELECT"];
+const READ_INSERT: &[&str] = &["SELECT", "INSERT"];
+const READ_UPDATE: &[&str] = &["SELECT", "UPDATE"];
+const INSERT: &[&str] = &["INSERT"];
+
+/// Everything that the statements name. `docs/OPERATIONS.md` grants exactly these rights, column by column.
+pub const NEEDED: &[NeededTable] = &[
+    NeededTable {
+        name: "user",
+        columns: &[
+            column("id", READ).not_null(),
+            column("name", READ).not_null(),
+            column("email", READ).not_null(),
+            column("image", READ),
+            column("role", READ),
+            column("banned", READ),
+            column("ban_expires", READ),
+            column("created_at", READ).not_null(),
+        ],
+        unique: &[&["id"]],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "session",
+        columns: &[
+            column("user_id", READ).not_null(),
+            column("expires_at", READ).not_null(),
+            column("token", READ).not_null(),
+        ],
+        unique: &[&["token"]],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "customer_profile",
+        columns: &[
+            column("id", READ).not_null(),
+            column("user_id", READ).not_null(),
+            column("phone", READ),
+            column("gender", READ),
+            column("date_of_birth", READ),
+            column("marketing_consent", READ).not_null(),
+            column("marketing_consent_at", READ),
+            column("appointment_reminders_enabled", READ).not_null(),
+            column("membership_alerts_enabled", READ).not_null(),
+            column("acquisition_source", READ),
+            column("utm_campaign", READ),
+            column("utm_medium", READ),
+            column("utm_source", READ),
+            column("first_visit_at", READ),
+            column("last_visit_at", READ),
+            column("total_visits", READ).not_null(),
+            column("total_spent_paise", READ).not_null(),
+            column("noshow_count", READ_UPDATE).not_null(),
+            column("late_cancellation_count", READ).not_null(),
+            column("consecutive_completed_bookings", READ).not_null(),
+            column("booking_requires_approval", READ_UPDATE).not_null(),
+            column("created_at", READ).not_null(),
+            column("updated_at", READ_UPDATE).not_null(),
+        ],
+        unique: &[&["id"], &["user_id"]],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "loyalty_account",
+        columns: &[column("customer_id", READ).not_null(), column("gems_balance", READ).not_null()],
+        unique: &[&["customer_id"]],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "customer_tag",
+        columns: &[
+            column("id", READ_INSERT).not_null(),
+            column("name", READ_INSERT).not_null(),
+            column("slug", READ_INSERT).not_null(),
+            column("color", READ_INSERT),
+            column("description", READ_INSERT),
+            column("created_at", READ_INSERT).not_null(),
+        ],
+        unique: &[&["id"], &["slug"]],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "customer_tag_assignment",
+        columns: &[
+            column("customer_id", READ_INSERT).not_null(),
+            column("tag_id", READ_INSERT).not_null(),
+            column("assigned_by", READ_INSERT).not_null(),
+            column("assigned_at", READ_INSERT).not_null(),
+        ],
+        unique: &[&["customer_id", "tag_id"]],
+        is_deleted_from: true,
+    },
+    NeededTable {
+        name: "booking",
+        columns: &[column("id", READ).not_null(), column("customer_id", READ).not_null()],
+        unique: &[&["id"]],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "customer_note",
+        columns: &[
+            column("id", READ_INSERT).not_null(),
+            column("customer_id", READ_INSERT).not_null(),
+            column("author_id", READ_INSERT).not_null(),
+            column("booking_id", READ_INSERT),
+            column("content", READ_INSERT).not_null(),
+            column("created_at", READ_INSERT).not_null(),
+        ],
+        unique: &[&["id"]],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "audit_log",
+        columns: &[
+            column("id", INSERT),
+            column("actor_id", INSERT),
+            column("action", INSERT),
+            column("entity_type", INSERT),
+            column("entity_id", INSERT),
+            column("old_values", INSERT),
+            column("new_values", INSERT),
+            column("created_at", INSERT),
+        ],
+        unique: &[],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "__diesel_schema_migrations",
+        columns: &[column("version", READ).not_null()],
+        unique: &[],
+        is_deleted_from: false,
+    },
+];
+
+/// The collation that names are searched and sorted under.
+const COLLATION: &str = "und-x-icu";
+
+named_row! {
+    /// A fact of the catalogue. What `name` and `detail` hold depends on `kind`.
+    struct FactRow {
+        kind: Text => String,
+        owner: Text => String,
+        name: Text => String,
+        detail: Text => String,
+    }
+}
+
+/// Lists everything that the database lacks, a line for each table, column, privilege, unique index, type, encoding or
+/// collation; empty when the service can serve.
+pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
+    let facts: Vec<FactRow> = pool.read_rows(catalogue_statement).await?;
+    let of_kind = |kind: &'static str| facts.iter().filter(move |fact| fact.kind == kind);
+    let columns: HashMap<(&str, &str), &str> =
+        of_kind("column").map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.as_str())).collect();
+    let tables: HashSet<&str> = columns.keys().map(|(table, _)| *table).collect();
+    let unique: HashSet<(&str, &str)> =
+        of_kind("unique").map(|fact| (fact.owner.as_str(), fact.name.as_str())).collect();
+
+    let mut missing = Vec::new();
+    for table in NEEDED {
+        if !tables.contains(table.name) {
+            missing.push(format!("table {}", table.name));
+            continue;
+        }
+        for column in table.columns {
+            let place = format!("{}.{}", table.name, column.name);
+            let Some(detail) = columns.get(&(table.name, column.name)) else {
+                missing.push(format!("column {place}"));
+                continue;
+            };
+            let has = |word: &str| detail.split(' ').any(|known| known == word);
+            let lacked = column.privileges.iter().filter(|privilege| !has(privilege));
+            missing.extend(lacked.map(|privilege| format!("privilege {privilege} on {place}")));
+            if column.is_not_null && !has("NOT_NULL") {
+                missing.push(format!("constraint NOT NULL on {place}"));
+            }
+            if table.is_deleted_from && !has("DELETE") {
+                missing.push(format!("privilege DELETE on {}", table.name));
+            }
+        }
+        let is_complete = |names: &&&[&str]| names.iter().all(|name| columns.contains_key(&(table.name, *name)));
+        for names in table.unique.iter().filter(is_complete) {
+            let names = names.join(", ");
+            if !unique.contains(&(table.name, names.as_str())) {
+                missing.push(format!("unique index on {} ({names})", table.name));
+            }
+        }
+    }
+    // One line for a table, not one for each of its columns.
+    missing.dedup();
+    if of_kind("action").count() < 3 {
+        missing.push("type audit_action with create, update, delete".to_owned());
+    }
+    if !of_kind("encoding").any(|fact| fact.name == "UTF8") {
+        missing.push("encoding UTF8".to_owned());
+    }
+    if of_kind("collation").next().is_none() {
+        missing.push(format!("collation {COLLATION} (a PostgreSQL built with ICU)"));
+    }
+    Ok(missing)
+}
+
+/// The catalogue's facts in one statement: health checks run it every second. By hand: the catalogue is no part of our
+/// schema. An unqualified name finds what the search path of this connection says, as in all statements.
+fn catalogue_statement() -> Statement<'static> {
+    Statement::new(
+        "SELECT 'column' AS kind, c.relname::text AS owner, a.attname::text AS name, concat_ws(' ', \
+           CASE WHEN has_column_privilege(c.oid, a.attnum, 'SELECT') THEN 'SELECT' END, \
+           CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END, \
+           CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END, \
+           CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END, \
+           CASE WHEN a.attnotnull THEN 'NOT_NULL' END) AS detail \
+         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
+         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+           AND c.relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(c.oid) \
+         UNION ALL \
+         SELECT 'unique', c.relname::text, (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
+             WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), '' \
+         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+         WHERE pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::regnamespace AND i.indisunique \
+           AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
+         UNION ALL \
+         SELECT 'action', '', e.enumlabel::text, '' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
+         WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) AND e.enumlabel IN ('create', 'update', 'delete') \
+         UNION ALL \
+         SELECT 'encoding', '', current_setting('server_encoding'), '' \
+         UNION ALL \
+         SELECT 'collation', '', collname::text, '' FROM pg_collation WHERE collname = ",
+    )
+    .text(COLLATION)
+}
+
+named_row! {
+    struct EnglishRow {
+        is_english: Bool => bool,
+    }
+}
+
+/// Whether PostgreSQL's messages are in English, by which some failures are told apart (see [`super::error`]).
+pub async fn messages_are_english(pool: &Pool) -> Result<bool, StoreError> {
+    let statement = || Statement::new("SELECT current_setting('lc_messages') ~ '^(C|POSIX|en|$)' AS is_english");
+    let row: Option<EnglishRow> = pool.read_row(statement).await?;
+    Ok(row.is_some_and(|row| row.is_english))
+}
