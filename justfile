@@ -23,11 +23,16 @@ test *args:
 bench *args:
     @exec .just/bench "$@"
 
-# Check format, lints and documentation; warnings are errors
+# Check format, dependencies, lints and documentation; warnings are errors
 lint:
     cargo fmt --all --check
+    @.just/dependencies
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+# Check licences, duplicates, sources and vulnerabilities of the dependencies, and that all of them are used
+dependencies:
+    @exec .just/dependencies
 
 # Format the code
 fmt:
