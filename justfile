@@ -19,15 +19,29 @@ run-https:
 test *args:
     @exec .just/test "$@"
 
+# Compile everything and run the unit tests whenever a file changes; arguments go to cargo test in place of --lib
+watch *args:
+    @exec .just/watch "$@"
+
+# Look for changes of the domain's code that its tests do not notice; arguments go to cargo mutants
+mutants *args:
+    @mkdir -p target
+    @exec .just/tool cargo-mutants mutants --package crm-domain "$@"
+
 # Measure a release build beside pgbench (docs/BENCHMARKS.md); the argument is seconds a figure
 bench *args:
     @exec .just/bench "$@"
 
-# Check format, lints and documentation; warnings are errors
+# Check format, dependencies, lints and documentation; warnings are errors
 lint:
     cargo fmt --all --check
+    @.just/dependencies
     cargo clippy --workspace --all-targets --locked -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+# Check licences, duplicates, sources and vulnerabilities of the dependencies, and that all of them are used
+dependencies:
+    @exec .just/dependencies
 
 # Format the code
 fmt:

@@ -2,7 +2,16 @@
 
 use std::{fs, process::Stdio};
 
-use tokio::process::Command;
+use crm_adapters::testing::platform;
+use reqwest::Certificate;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::{
     app::{TestApp, client_builder, taken},
@@ -19,6 +28,94 @@ fn filled(name: &str, replacements: &[(&str, &str)]) -> String {
     text
 }
 
+/// nginx with the example's configuration, in front of the service and another server that stands for the platform.
+struct Proxy {
+    _process: Child,
+    folder: TempDir,
+    certificate: Certificate,
+    /// Host and port.
+    address: String,
+    origin: String,
+}
+
+impl Proxy {
+    /// Starts nginx and waits until it listens.
+    async fn start(service: &str, platform: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().display();
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(folder.path().join("chain.pem"), made.cert.pem()).unwrap();
+        fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        let port = free_port();
+        let example = filled(
+            "nginx.conf",
+            &[
+                ("server 127.0.0.1:8080 max_fails=3", &format!("server {service} max_fails=3")),
+                ("server 127.0.0.1:3000;", &format!("server {platform};")),
+                ("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl")),
+                ("server_name admin.example.com;", "server_name localhost;"),
+                ("/etc/ssl/admin.example.com/", &format!("{path}/")),
+                ("/var/log/nginx/admin.example.com.", &format!("{path}/")),
+            ],
+        );
+        let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|name| format!("{name}_temp_path {path}/{name};\n"))
+            .concat();
+        let configuration = format!(
+            "daemon off; master_process off; pid {path}/pid; error_log {path}/nginx.log info;\nevents {{}}\n\
+             http {{\n{temporary}{example}\n}}"
+        );
+        let file = folder.path().join("nginx.conf");
+        fs::write(&file, configuration).unwrap();
+        let process = Command::new("nginx")
+            .args(["-e", "stderr", "-c"])
+            .arg(&file)
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("nginx: `just test` installs it");
+        let address = format!("127.0.0.1:{port}");
+        eventually(PATIENCE, "nginx listens", async || TcpStream::connect(&address).await.is_ok()).await;
+        let certificate = Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+        Self { _process: process, folder, certificate, address, origin: format!("https://localhost:{port}") }
+    }
+
+    /// A client with an address that is not nginx's, which the service trusts.
+    fn client(&self) -> reqwest::Client {
+        let client = client_builder().tls_certs_only([self.certificate.clone()]);
+        client.local_address(Some([127, 0, 0, 9].into())).build().unwrap()
+    }
+
+    /// A file that nginx writes.
+    fn file(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join(name)).unwrap()
+    }
+
+    /// `openssl s_client`, connected to nginx.
+    fn openssl(&self) -> Command {
+        let mut openssl = Command::new("openssl");
+        openssl.args(["s_client", "-connect", &self.address]).kill_on_drop(true);
+        openssl
+    }
+
+    /// Whether a TLS client with those options may connect.
+    async fn accepts_tls(&self, options: &[&str]) -> bool {
+        self.openssl().args(options).stdin(Stdio::null()).output().await.unwrap().status.success()
+    }
+
+    /// Sends a request exactly as it is written, and reads until nginx closes the connection. Returns the status.
+    async fn send_raw(&self, request: &str) -> String {
+        let mut openssl = self.openssl();
+        openssl.arg("-quiet").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = openssl.spawn().unwrap();
+        process.stdin.as_mut().unwrap().write_all(request.as_bytes()).await.unwrap();
+        let output = timeout(PATIENCE, process.wait_with_output()).await.expect("a closed connection").unwrap();
+        let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+        answer.split(' ').nth(1).unwrap_or_else(|| panic!("no status: {answer}")).to_owned()
+    }
+}
+
 #[actix_web::test]
 async fn the_nginx_example_puts_the_service_and_the_platform_under_one_origin() {
     let database = arranged().await;
@@ -26,47 +123,8 @@ async fn the_nginx_example_puts_the_service_and_the_platform_under_one_origin() 
     let service = Service::start(&database, &[("TRUSTED_PROXIES", "127.0.0.1/32"), limits]).await;
     // Any other HTTP server stands for the platform.
     let platform = TestApp::start().await;
-    let folder = tempfile::tempdir().unwrap();
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
-    fs::write(&chain, made.cert.pem()).unwrap();
-    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let port = free_port();
-    let server = filled(
-        "nginx.conf",
-        &[
-            ("server 127.0.0.1:8080 max_fails=3", &format!("server {} max_fails=3", service.address)),
-            ("server 127.0.0.1:3000;", &format!("server {};", platform.address)),
-            ("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl")),
-            ("admin.example.com;", "localhost;"),
-            ("/etc/ssl/admin.example.com/chain.pem", chain.to_str().unwrap()),
-            ("/etc/ssl/admin.example.com/key.pem", key.to_str().unwrap()),
-        ],
-    );
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|name| format!("{name}_temp_path {}/{name};\n", folder.path().display()))
-        .concat();
-    let configuration = format!(
-        "daemon off; master_process off; pid {0}/pid; error_log stderr;\nevents {{}}\n\
-         http {{ access_log off;\n{temporary}{server}\n}}",
-        folder.path().display()
-    );
-    let file = folder.path().join("nginx.conf");
-    fs::write(&file, configuration).unwrap();
-    let _nginx = Command::new("nginx")
-        .args(["-e", "stderr", "-c"])
-        .arg(&file)
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin")
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("nginx: `just test` installs it");
-    let origin = format!("https://localhost:{port}");
-    let authority = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
-    // From an address that is not nginx's, which the service trusts.
-    let client = client_builder().tls_certs_only([authority]).local_address(Some([127, 0, 0, 9].into()));
-    let client = client.build().unwrap();
-    eventually(PATIENCE, "nginx listens", async || client.get(format!("{origin}/livez")).send().await.is_ok()).await;
+    let proxy = Proxy::start(&service.address, &platform.address).await;
+    let (client, origin) = (proxy.client(), &proxy.origin);
 
     let request = |method: &str, target: &str| {
         client
@@ -84,8 +142,8 @@ async fn the_nginx_example_puts_the_service_and_the_platform_under_one_origin() 
         let request = request("DELETE", "/api/customers/usr_1/tags/tag_vip").header("origin", origin.to_owned());
         taken(if site.is_empty() { request } else { request.header("sec-fetch-site", site) })
     };
-    assert_eq!(write(&origin, "same-origin").await.status, 200);
-    assert_eq!(write(&origin, "").await.status, 200, "an old browser: by the Host that nginx passes on");
+    assert_eq!(write(origin, "same-origin").await.status, 200);
+    assert_eq!(write(origin, "").await.status, 200, "an old browser: by the Host that nginx passes on");
     assert_eq!(write("https://evil.example", "").await.error(), "FORBIDDEN");
     assert_eq!(write("https://evil.example", "cross-site").await.error(), "FORBIDDEN");
     // Too large for the service, not for nginx: the API's own answer.
@@ -100,6 +158,109 @@ async fn the_nginx_example_puts_the_service_and_the_platform_under_one_origin() 
         assert_eq!(anonymous(forged).await.error(), "UNAUTHENTICATED");
     }
     assert_eq!(anonymous("198.51.100.4").await.error(), "RATE_LIMITED");
+}
+
+/// Requests with personal data in target, body and headers: method, target, body, and the route in the proxy's log.
+const PERSONAL_REQUESTS: [(&str, &str, &str, &str); 17] = [
+    ("GET", "/api/customers?q=Priyanka%20Unmistakable&tag=secret-tag", "", "/api/customers"),
+    ("GET", "/api/customers/usr_priya", "", "/api/customers/{id}"),
+    ("GET", "/api/customers/usr%5Fpriya", "", "/api/customers/{id}"),
+    ("GET", "/api/customers/usr_priya%2Fnotes", "", "/api/customers/{id}"),
+    ("PATCH", "/api/customers/usr_priya?q=Priyanka", r#"{"noshowCount":0}"#, "/api/customers/{id}"),
+    ("GET", "/api/customers/usr_priya/notes?page=Priyanka", "", "/api/customers/{id}/notes"),
+    ("POST", "/api/customers/usr_priya/notes", r#"{"content":"allergic to ammonia"}"#, "/api/customers/{id}/notes"),
+    ("POST", "/api/customers/usr_priya/tags", r#"{"tagId":"tag_vip"}"#, "/api/customers/{id}/tags"),
+    ("DELETE", "/api/customers/usr_priya/tags/tag_vip", "", "/api/customers/{id}/tags/{tagId}"),
+    ("POST", "/api/tags", r#"{"name":"Secret Tag"}"#, "/api/tags"),
+    ("GET", "/api/customers/usr_priya/", "", "/api/customers/..."),
+    ("GET", "/api/customers/usr_priya/secret-tag/Priyanka", "", "/api/customers/..."),
+    ("GET", "/api/tags/secret-tag", "", "/api/tags/..."),
+    ("GET", "/api/auth/usr_priya?q=Priyanka", "", "/api/..."),
+    ("GET", "/api/%63ustomers/usr_priya", "", "/api/..."),
+    ("GET", "/api/customers/usr_priya%zz", "", "other"),
+    ("GET", "/admin/customers/usr_priya?q=Priyanka", "", "other"),
+];
+
+/// Requests that no HTTP client sends: the request line, and the route in the proxy's log.
+const FORGED_REQUESTS: [(&str, &str); 6] = [
+    ("GET /api/customers/../usr_priya HTTP/1.1", "/api/customers/..."),
+    ("GET //api//customers//usr_priya HTTP/1.1", "other"),
+    ("GET usr_priya HTTP/1.1", "other"),
+    ("GET https://usr_priya/api/tags HTTP/1.1", "other"),
+    ("GET /api/tags HTTP/usr_priya", "other"),
+    ("PRIYANKA /api/tags HTTP/1.1", "/api/tags"),
+];
+
+#[actix_web::test]
+async fn the_nginx_example_logs_every_request_and_nothing_personal() {
+    let database = arranged().await;
+    platform::customer(&database.client().await, "usr_priya", "Priyanka Unmistakable").await;
+    let service = Service::start(&database, &[("TRUSTED_PROXIES", "127.0.0.1/32")]).await;
+    let platform = TestApp::start().await;
+    let proxy = Proxy::start(&service.address, &platform.address).await;
+    let (client, origin) = (proxy.client(), &proxy.origin);
+    let request = |method: &str, target: &str, body: &str| {
+        let request = client.request(method.parse().unwrap(), format!("{origin}{target}"));
+        let request = request.header("cookie", TestApp::cookie("manager")).header("user-agent", "Priyanka's phone");
+        let request = request.header("referer", format!("{origin}/admin/customers?q=Priyanka"));
+        let request = request.header("x-forwarded-for", "198.51.100.77");
+        taken(request.header("content-type", "application/json").body(body.to_owned()))
+    };
+
+    let mut sent = Vec::new();
+    let mut ids = Vec::new();
+    for (method, target, body, route) in PERSONAL_REQUESTS {
+        let answer = request(method, target, body).await;
+        sent.push((route.to_owned(), answer.status.to_string()));
+        ids.extend(answer.header("x-request-id").map(str::to_owned));
+    }
+    for (line, route) in FORGED_REQUESTS {
+        let status = proxy.send_raw(&format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await;
+        sent.push((route.to_owned(), status));
+    }
+    // Without the service, nginx responds itself and has an error to report.
+    service.signal("-KILL");
+    service.ended().await;
+    let answer = request("GET", "/api/customers/usr_priya/notes?page=Priyanka", "").await;
+    assert_eq!(answer.status, 502);
+    sent.push(("/api/customers/{id}/notes".to_owned(), "502".to_owned()));
+
+    // nginx writes the line of a request after the response.
+    let log = || proxy.file("access.log");
+    eventually(PATIENCE, "nginx has logged every request", async || log().lines().count() >= sent.len()).await;
+    let log = log();
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let field = |line: &Value, name: &str| line[name].as_str().unwrap().to_owned();
+    let mut logged: Vec<_> = lines.iter().map(|line| (field(line, "route"), field(line, "status"))).collect();
+    sent.sort();
+    logged.sort();
+    assert_eq!(logged, sent);
+    for status in ["200", "201", "400", "404", "502"] {
+        assert!(sent.iter().any(|(_, sent)| sent == status), "{status} did not occur: {sent:?}");
+    }
+    // The service's log names a request by the same id.
+    assert!(ids.len() > 10 && ids.iter().all(|id| lines.iter().any(|line| line["request_id"] == **id)), "{log}");
+    assert_eq!((&*field(&lines[0], "protocol"), &*field(&lines[0], "tls")), ("HTTP/2.0", "TLSv1.3"));
+
+    let personal =
+        ["riya", "RIYA", "nmistakable", "allergic", "ecret", "tag_vip", "token-of-", "198.51.100.77", "127.0.0.9"];
+    for name in ["access.log", "error.log", "nginx.log"] {
+        let text = proxy.file(name);
+        for personal in personal {
+            assert!(!text.contains(personal), "{personal:?} is in {name}:\n{text}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_nginx_example_speaks_current_tls_only() {
+    // Nothing has to listen behind nginx.
+    let proxy = Proxy::start("127.0.0.1:9", "127.0.0.1:9").await;
+    assert!(proxy.accepts_tls(&["-tls1_3"]).await);
+    assert!(proxy.accepts_tls(&["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"]).await);
+    assert!(!proxy.accepts_tls(&["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA"]).await);
+    // At its default security level, OpenSSL does not offer TLS 1.1.
+    assert!(!proxy.accepts_tls(&["-tls1_1", "-cipher", "DEFAULT:@SECLEVEL=0"]).await);
 }
 
 #[test]
