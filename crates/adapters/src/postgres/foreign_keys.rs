@@ -20,11 +20,11 @@ use super::{
 };
 
 named_row! {
-    /// A foreign key of one column.
+    /// A foreign key: its table, its name, and its one column.
     struct ForeignKeyRow {
-        table_name: Text => String,
-        constraint_name: Text => String,
-        column_name: Text => String,
+        source: Text => String,
+        name: Text => String,
+        field: Text => String,
     }
 }
 
@@ -56,7 +56,7 @@ async fn read(pool: &Pool) -> Result<ForeignKeys, StoreError> {
     // By hand: the catalogue's tables are no part of our schema.
     let statement = || {
         Statement::new(
-            "SELECT c.relname::text AS table_name, k.conname::text AS constraint_name, a.attname::text AS column_name \
+            "SELECT c.relname::text AS source, k.conname::text AS name, a.attname::text AS field \
              FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid \
              JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = k.conkey[1] \
              WHERE k.contype = 'f' AND cardinality(k.conkey) = 1 AND pg_table_is_visible(c.oid) \
@@ -65,15 +65,15 @@ async fn read(pool: &Pool) -> Result<ForeignKeys, StoreError> {
     };
     let rows: Vec<ForeignKeyRow> = pool.read_rows(statement).await?;
     let known = rows.into_iter().filter_map(|row| {
-        let ForeignKeyRow { table_name, constraint_name, column_name } = row;
-        let reference = match column_name.as_str() {
+        let ForeignKeyRow { source, name, field } = row;
+        let reference = match field.as_str() {
             "customer_id" => Reference::Customer,
             "tag_id" => Reference::Tag,
             "booking_id" => Reference::Booking,
             "author_id" | "assigned_by" | "actor_id" => Reference::Actor,
             _ => return None,
         };
-        Some(((table_name, constraint_name), reference))
+        Some(((source, name), reference))
     });
     Ok(known.collect())
 }

@@ -64,9 +64,10 @@ impl ChunkedFraming {
                     State::Size
                 }
                 (State::Size | State::SizeWhitespace, b'\t' | b' ') => State::SizeWhitespace,
-                (State::Size | State::SizeWhitespace, b';') => State::Extension,
                 (State::Size | State::SizeWhitespace | State::Extension, b'\r') => State::SizeLf,
-                (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => State::Extension,
+                (State::Size | State::SizeWhitespace, b';') | (State::Extension, b'\t' | b' '..=b'~' | 0x80..) => {
+                    State::Extension
+                }
                 (State::SizeLf, b'\n') if self.remaining > 0 => State::Data,
                 (State::SizeLf | State::TrailerLf, b'\n') => State::TrailerStart,
                 (State::DataCr, b'\r') => State::DataLf,
