@@ -3,12 +3,10 @@
 use std::{io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
-use crm_adapters::postgres::migrate;
-use tokio::runtime;
 
 use crate::{
-    config::{DatabaseAddress, Environment, Problems},
-    healthcheck, http, serve,
+    commands::{healthcheck, migrate, openapi, serve},
+    config::Problems,
 };
 
 /// The customer CRM service of the Royal Glow salon platform.
@@ -48,10 +46,8 @@ pub fn run() -> ExitCode {
     let outcome = match command {
         Command::Serve => serve::run(),
         Command::Healthcheck { ready } => healthcheck::run(ready),
-        Command::Openapi => print(&http::openapi()),
-        Command::Migrate { check } => {
-            multi_threaded(async move { if check { check_migrations().await } else { apply_migrations().await } })
-        }
+        Command::Openapi => openapi::run(),
+        Command::Migrate { check } => migrate::run(check),
     };
     match outcome {
         Ok(code) => code,
@@ -65,44 +61,4 @@ pub fn run() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-fn print(text: &str) -> anyhow::Result<ExitCode> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        // Whoever reads has read enough: `crm openapi | head`.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        written => written.map(|()| ExitCode::SUCCESS).map_err(Into::into),
-    }
-}
-
-async fn apply_migrations() -> anyhow::Result<ExitCode> {
-    let DatabaseAddress(connector) = DatabaseAddress::read(&Environment)?;
-    let applied = migrate::migrate(&connector).await?;
-    let mut stdout = std::io::stdout().lock();
-    if applied.is_empty() {
-        writeln!(stdout, "The schema is up to date.")?;
-    }
-    for name in applied {
-        writeln!(stdout, "applied {name}")?;
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn check_migrations() -> anyhow::Result<ExitCode> {
-    let DatabaseAddress(connector) = DatabaseAddress::read(&Environment)?;
-    let pending = migrate::pending(&connector).await?;
-    let mut stdout = std::io::stdout().lock();
-    if pending.is_empty() {
-        writeln!(stdout, "The schema is up to date.")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    for name in pending {
-        writeln!(stdout, "pending {name}")?;
-    }
-    Ok(ExitCode::FAILURE)
-}
-
-/// Migrations wait for the database on a thread of their own, so they need more than one.
-fn multi_threaded<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(future)
 }

@@ -3,8 +3,11 @@
 //! What there is to set stands in [`SETTINGS`]; this file says what each command needs of it, `reader` how one setting is
 //! read.
 
+pub mod certificate;
+pub mod http;
 mod reader;
 mod settings;
+pub mod telemetry;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -22,8 +25,8 @@ use url::Url;
 
 use self::reader::{Reader, http_url};
 pub use self::settings::{SETTINGS, Setting};
-use crate::{
-    http::{HttpSettings, cross_site::Origins, rate_limit::Limits},
+use self::{
+    http::{HttpSettings, Origins, Quotas},
     telemetry::{LogFormat, TelemetrySettings},
 };
 
@@ -161,13 +164,13 @@ impl Config {
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
         // Every section is read to its end before a `None` in it counts: whatever is wrong has been noted by then.
-        let database = database(&mut reader);
+        let database = read_database(&mut reader);
         let base_url = reader.base_url();
-        let session = session(&mut reader, base_url.as_ref());
-        let http = http(&mut reader, base_url.as_ref());
+        let session = read_session(&mut reader, base_url.as_ref());
+        let http = read_http(&mut reader, base_url.as_ref());
         let redis = reader.redis();
-        let lifecycle = lifecycle(&mut reader);
-        let telemetry = telemetry(&mut reader);
+        let lifecycle = read_lifecycle(&mut reader);
+        let telemetry = read_telemetry(&mut reader);
         let metrics_address = reader.address("METRICS_ADDRESS");
         let config = (|| {
             Some(Self {
@@ -184,7 +187,7 @@ impl Config {
     }
 }
 
-fn database(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
+fn read_database(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     let connector = reader.connector();
     let mode = reader.parse("DATABASE_POOL_MODE", "must be session or transaction", |text| match text {
         "session" => Some(PoolMode::Session),
@@ -215,7 +218,7 @@ fn database(reader: &mut Reader<'_>) -> Option<DatabaseConfig> {
     })
 }
 
-fn session(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<SessionConfig> {
+fn read_session(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<SessionConfig> {
     let secret = reader.secret();
     let prefix = reader.text("BETTER_AUTH_COOKIE_PREFIX").unwrap_or_default();
     let custom_name = reader.text("BETTER_AUTH_COOKIE_NAME");
@@ -224,7 +227,7 @@ fn session(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<SessionCon
     Some(SessionConfig { cookie_name: CookieName::new(secure, &prefix, custom_name.as_deref()), secret: secret? })
 }
 
-fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings> {
+fn read_http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings> {
     let bind_address = reader.address("BIND_ADDRESS");
     let tls = reader.certificate();
     let tls_handshake_timeout = reader.milliseconds("TLS_HANDSHAKE_TIMEOUT_MS");
@@ -239,7 +242,7 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
     let write_timeout = reader.milliseconds("HTTP_WRITE_TIMEOUT_MS");
     let request_timeout = reader.milliseconds("REQUEST_TIMEOUT_MS");
     let shutdown_timeout = reader.milliseconds("SHUTDOWN_TIMEOUT_MS");
-    let limits = limits(reader);
+    let quotas = read_quotas(reader);
     let docs = reader.parse("API_DOCS", "must be true or false", |text| text.parse().ok());
     Some(HttpSettings {
         bind_address: bind_address?,
@@ -256,12 +259,12 @@ fn http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSettings>
         write_timeout: write_timeout?,
         request_timeout: request_timeout?,
         shutdown_timeout: shutdown_timeout?,
-        limits: limits?,
+        quotas: quotas?,
         docs: docs?,
     })
 }
 
-fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
+fn read_quotas(reader: &mut Reader<'_>) -> Option<Quotas> {
     let window = reader.parse("RATE_LIMIT_WINDOW_SECONDS", "must be a number from 1 to 3600", |text| {
         text.parse().ok().filter(|value| (1..=3600).contains(value)).map(Duration::from_secs)
     });
@@ -270,16 +273,16 @@ fn limits(reader: &mut Reader<'_>) -> Option<Limits> {
     let (window, user, address) = (window?, user?, address?);
     // None at all is no limit.
     let quota = |requests: u32| (requests > 0).then_some(Quota { requests, window });
-    Some(Limits { user: quota(user), address: quota(address) })
+    Some(Quotas { user: quota(user), address: quota(address) })
 }
 
-fn lifecycle(reader: &mut Reader<'_>) -> Option<LifecycleConfig> {
+fn read_lifecycle(reader: &mut Reader<'_>) -> Option<LifecycleConfig> {
     let startup_timeout = reader.milliseconds("STARTUP_TIMEOUT_MS");
     let shutdown_delay = reader.milliseconds_or_none("SHUTDOWN_DELAY_MS");
     Some(LifecycleConfig { startup_timeout: startup_timeout?, shutdown_delay: shutdown_delay? })
 }
 
-fn telemetry(reader: &mut Reader<'_>) -> Option<TelemetrySettings> {
+fn read_telemetry(reader: &mut Reader<'_>) -> Option<TelemetrySettings> {
     let log_format = reader.parse("LOG_FORMAT", "must be json or pretty", |text| match text {
         "json" => Some(LogFormat::Json),
         "pretty" => Some(LogFormat::Pretty),
@@ -403,12 +406,12 @@ mod tests {
 
     #[test]
     fn limits_can_be_switched_off_one_by_one() {
-        let limits = |source| Config::read(&source).unwrap().http.limits;
+        let limits = |source| Config::read(&source).unwrap().http.quotas;
         let window = Duration::from_secs(10);
         let quota = |requests| Some(Quota { requests, window });
-        assert_eq!(limits(minimal()), Limits { user: quota(20), address: quota(100) });
-        assert_eq!(limits(with("RATE_LIMIT_USER_REQUESTS", "0")), Limits { user: None, address: quota(100) });
-        assert_eq!(limits(with("RATE_LIMIT_ADDRESS_REQUESTS", "0")), Limits { user: quota(20), address: None });
+        assert_eq!(limits(minimal()), Quotas { user: quota(20), address: quota(100) });
+        assert_eq!(limits(with("RATE_LIMIT_USER_REQUESTS", "0")), Quotas { user: None, address: quota(100) });
+        assert_eq!(limits(with("RATE_LIMIT_ADDRESS_REQUESTS", "0")), Quotas { user: quota(20), address: None });
     }
 
     #[test]

@@ -1,14 +1,13 @@
-//! The HTTP service: configuration, wiring, HTTP types and the command line around the domain.
+//! The HTTP service around the domain: command line, configuration, HTTP.
 //!
-//! [`http`] holds the routes in one readable list; [`wire`] is the only place that puts adapters behind ports;
-//! [`config`] the only one that reads the environment.
+//! Imports point downwards only: [`cli`] and the commands, [`bootstrap`], [`http`], [`services`], [`observability`] and
+//! [`shutdown`], [`config`]. A test holds them to it (`tests/it/architecture.rs`).
 
+pub mod bootstrap;
 pub mod cli;
+mod commands;
 pub mod config;
-mod healthcheck;
 pub mod http;
-pub mod lifecycle;
-pub mod metrics;
-mod serve;
-pub mod telemetry;
-pub mod wire;
+pub mod observability;
+pub mod services;
+pub mod shutdown;

@@ -9,10 +9,10 @@ use crm_adapters::{
 };
 use url::Url;
 
-use super::{NotUtf8, Problems, SETTINGS, Source};
-use crate::http::{
-    client_address::TrustedProxies,
-    tls::{Certificate, CertificateErrors},
+use super::{
+    NotUtf8, Problems, SETTINGS, Source,
+    certificate::{Certificate, CertificateErrors},
+    http::TrustedProxies,
 };
 
 /// An address that begins with `http://` or `https://`.

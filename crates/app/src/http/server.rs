@@ -3,6 +3,9 @@
 //! HTTP/1.1 alone: actix-http bounds neither the streams nor the header list of an HTTP/2 connection. A proxy in front
 //! speaks HTTP/2 to browsers (docs/OPERATIONS.md, "HTTPS").
 
+pub mod metrics_server;
+pub mod tls;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -21,15 +24,17 @@ use actix_web::{
 use tokio::{net::TcpSocket, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
+use self::tls::CertificateInForce;
 use super::{
-    HttpSettings, app,
-    client_address::counted_as,
     connection::{ClientSocket, ClientStream, ConnectionLimits, ConnectionTracker, TrackedConnection},
+    request::client_address::network_of,
+    routes::app,
 };
 use crate::{
-    lifecycle::Lifecycle,
-    metrics::{EndReason, Metrics},
-    wire::Services,
+    config::http::HttpSettings,
+    observability::metrics::{EndReason, Metrics},
+    services::ServicesData,
+    shutdown::Lifecycle,
 };
 
 /// How many connections may wait to be accepted. The system's own limit (`net.core.somaxconn`) bounds it too.
@@ -50,6 +55,8 @@ pub struct Listening {
     pub address: SocketAddr,
     /// Ends when the server has stopped.
     pub running: Server,
+    /// The certificate in force; `None`: plain HTTP.
+    pub certificate: Option<CertificateInForce>,
 }
 
 /// Binds a listener with room for many connections that wait to be accepted. Needs a tokio runtime.
@@ -62,11 +69,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Binds the address and starts to answer. The caller handles signals.
-pub fn start(
-    services: web::Data<Services>,
-    settings: &HttpSettings,
-    lifecycle: Arc<Lifecycle>,
-) -> io::Result<Listening> {
+pub fn start(services: ServicesData, settings: &HttpSettings, lifecycle: Arc<Lifecycle>) -> io::Result<Listening> {
     let listener = listen(settings.bind_address)?;
     let address = listener.local_addr()?;
     let limits = ConnectionLimits {
@@ -79,9 +82,10 @@ pub fn start(
     let metrics = services.metrics.clone();
     let tracker = ConnectionTracker::new(limits, metrics.clone());
     actix_web::rt::spawn(close_overdue(tracker.clone(), Arc::downgrade(&lifecycle)));
+    let certificate = settings.tls.clone().map(CertificateInForce::new);
     let acceptor = Arc::new(Acceptor {
         tracker,
-        tls: settings.tls.as_ref().map(|certificate| TlsAcceptor::from(Arc::new(certificate.server_config()))),
+        tls: certificate.as_ref().map(|certificate| TlsAcceptor::from(Arc::new(certificate.server_config()))),
         metrics: metrics.clone(),
         settings: settings.clone(),
     });
@@ -126,7 +130,7 @@ pub fn start(
             }
         }))
     })?;
-    Ok(Listening { address, running: builder.run() })
+    Ok(Listening { address, running: builder.run(), certificate })
 }
 
 /// Makes a [`ClientStream`] of an accepted socket.
@@ -143,7 +147,7 @@ impl Acceptor {
         // An answer goes out at once, also when the one before it has not been acknowledged yet.
         socket.set_nodelay(true).map_err(DispatchError::Io)?;
         let address = peer.ip().to_canonical();
-        let counted_for = (!self.settings.trusted_proxies.contains(address)).then(|| counted_as(address));
+        let counted_for = (!self.settings.trusted_proxies.contains(address)).then(|| network_of(address));
         let refused = || DispatchError::Io(io::ErrorKind::ConnectionRefused.into());
         let guard = self.tracker.track(counted_for).ok_or_else(refused)?;
         let socket = match &self.tls {

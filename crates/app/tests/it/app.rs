@@ -16,10 +16,11 @@ use crm_adapters::{
     },
 };
 use crm_app::{
-    http::{self, HttpSettings, client_address::TrustedProxies, cross_site::Origins, rate_limit::Limits},
-    lifecycle::Lifecycle,
-    metrics::Metrics,
-    wire::{Ports, Services},
+    config::http::{HttpSettings, Origins, Quotas, TrustedProxies},
+    http::server,
+    observability::metrics::Metrics,
+    services::{Ports, Services},
+    shutdown::Lifecycle,
 };
 use crm_domain::testing::{SequentialIds, clock, monotonic_clock};
 use reqwest::{Method, StatusCode, header::HeaderMap};
@@ -75,7 +76,7 @@ pub(crate) fn settings() -> HttpSettings {
         write_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_secs(30),
         shutdown_timeout: Duration::from_secs(1),
-        limits: Limits { user: None, address: None },
+        quotas: Quotas { user: None, address: None },
         docs: true,
     }
 }
@@ -134,10 +135,10 @@ impl TestApp {
             platform::user(&client, &id, &format!("The {role}"), Some(role)).await;
             platform::sign_in(&client, &id).await;
         }
-        let services = web::Data::new(Services::of(ports(&database)));
+        let services = web::Data::new(Services::new(ports(&database)));
         let metrics = services.metrics.clone();
         let lifecycle = Arc::new(Lifecycle::default());
-        let server = http::server::start(services, &settings, lifecycle.clone()).unwrap();
+        let server = server::start(services, &settings, lifecycle.clone()).unwrap();
         let address = server.address.to_string();
         actix_web::rt::spawn(server.running);
         Self { address, client, metrics, lifecycle, http: http_client(), database }

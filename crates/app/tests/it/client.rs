@@ -90,16 +90,26 @@ async fn schemathesis_finds_nothing_to_complain_about() {
     assert!(program.exists(), "`just test` installs schemathesis");
     for role in ROLES {
         let mut fuzzer = command(program.to_str().unwrap(), &["--config-file", "schemathesis.toml", "run"]);
-        fuzzer.arg(format!("{}/api/openapi.json", service.base_url)).args(["--checks", "all"]);
-        // Those who may do something are asked more: the others are refused, or may do what a manager may.
-        fuzzer.args(["--max-examples", if matches!(role, "receptionist" | "manager") { "20" } else { "4" }]);
+        fuzzer.arg(format!("{}/api/openapi.json", service.base_url));
+        // A manager may do everything, so all checks are made as one. The other roles show who may do what: for them the
+        // statuses are compared with the document, on the examples of each operation.
+        let is_manager = role == "manager";
+        if is_manager {
+            fuzzer.args(["--checks", "all", "--max-examples", "20"]);
+        } else {
+            let checks = "not_a_server_error,status_code_conformance,ignored_auth";
+            fuzzer.args(["--checks", checks, "--phases", "examples,fuzzing", "--max-examples", "2"]);
+        }
         let cookie = TestApp::cookie(role);
         fuzzer.env("SESSION", cookie.split_once('=').unwrap().1);
         let printed = passes(&mut fuzzer).await;
         // "424 generated, 424 passed", perhaps with some skipped: those are no requests at all.
         let counts = printed.lines().find(|line| line.contains(" generated, ")).unwrap_or_default().replace(',', "");
         let counts: Vec<_> = counts.split_whitespace().filter_map(|word| word.parse::<u32>().ok()).collect();
-        assert!(matches!(counts[..], [generated, passed, ..] if generated == passed && generated > 50), "{printed}");
+        assert!(
+            matches!(counts[..], [generated, passed, ..] if generated == passed && generated > if is_manager { 50 } else { 8 }),
+            "{printed}"
+        );
     }
     service.signal("-TERM");
     let (status, log) = service.ended().await;

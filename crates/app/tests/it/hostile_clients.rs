@@ -100,7 +100,7 @@ async fn clients_that_pipeline_and_do_not_read_hold_little_memory() {
 async fn long_headers_hold_little_memory() {
     let database = arranged().await;
     let service = Service::start(&database, &ROOMY).await;
-    let fields: String = (0..2_000).map(|n| format!("x-field-{n}: {n}\r\n")).collect();
+    let fields = (0..2_000).map(|n| format!("x-field-{n}: {n}\r\n")).collect::<Vec<_>>().concat();
     flood(&service, format!("GET /livez HTTP/1.1\r\nHost: crm\r\n{fields}").as_bytes(), 96).await;
     flood(&service, format!("GET /livez HTTP/1.1\r\nHost: crm\r\nx: {}", "x".repeat(200_000)).as_bytes(), 96).await;
 }

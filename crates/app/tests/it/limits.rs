@@ -1,6 +1,6 @@
 //! Rate limits over HTTP: who is counted, when, and what is told. The clock stands still.
 
-use crm_app::http::{client_address::TrustedProxies, rate_limit::Limits};
+use crm_app::config::http::{HttpSettings, Quotas, TrustedProxies};
 use crm_domain::rate_limit::Quota;
 use serde_json::json;
 use std::time::Duration;
@@ -13,8 +13,8 @@ fn quota(requests: u32) -> Quota {
 
 async fn limited(user: u32, address: u32) -> TestApp {
     let trusted_proxies = TrustedProxies::parse("127.0.0.1/32").unwrap();
-    let limits = Limits { user: Some(quota(user)), address: Some(quota(address)) };
-    TestApp::start_with(crm_app::http::HttpSettings { trusted_proxies, limits, ..settings() }).await
+    let quotas = Quotas { user: Some(quota(user)), address: Some(quota(address)) };
+    TestApp::start_with(HttpSettings { trusted_proxies, quotas, ..settings() }).await
 }
 
 fn told(answer: &Answer) -> (Option<&str>, Option<&str>) {

@@ -1,6 +1,7 @@
 //! The API's description: it is the committed one, its examples are real answers, and it says the truth about who may
 //! call. Everything here walks the document, not a list.
 
+use crm_app::config::http::HttpSettings;
 use std::{collections::BTreeMap, fs};
 
 use serde_json::{Value, json};
@@ -69,7 +70,7 @@ async fn the_committed_document_is_the_one_that_is_served() {
 async fn every_operation_refuses_whoever_may_not_call_it() {
     let app = TestApp::with_customers().await;
     let document = document(&app).await;
-    assert_eq!(serde_json::to_string_pretty(&document).unwrap() + "\n", crm_app::http::openapi());
+    assert_eq!(serde_json::to_string_pretty(&document).unwrap() + "\n", crm_app::http::routes::openapi());
     let before = app.rows().await;
     for operation in operations(&document) {
         let Operation { method, path, said, .. } = &operation;
@@ -205,7 +206,7 @@ async fn the_examples_are_what_the_service_answers() {
 
 #[actix_web::test]
 async fn the_description_can_be_switched_off() {
-    let app = TestApp::start_with(crm_app::http::HttpSettings { docs: false, ..crate::app::settings() }).await;
+    let app = TestApp::start_with(HttpSettings { docs: false, ..crate::app::settings() }).await;
     for target in ["/api/openapi.json", "/api/docs", "/api/docs/swagger-ui.css"] {
         assert_eq!(taken(app.request("GET", target, None)).await.error(), "NOT_FOUND", "{target}");
     }

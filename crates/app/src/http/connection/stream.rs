@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::metrics::EndReason;
+use crate::observability::metrics::EndReason;
 
 use super::tracker::{ConnectionGuard, Readable, TrackedConnection};
 

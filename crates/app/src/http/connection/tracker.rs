@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::metrics::{EndReason, Metrics};
+use crate::observability::metrics::{EndReason, Metrics};
 
 use super::{
     answer_body::Delivery,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::http::error::{ApiError, Details, Input};
+use crate::http::response::error::{ApiError, Details, Input};
 
 /// The answer of that operation with that status, to a request that is right.
 pub(super) fn answer(operation: &str, status: &str) -> Option<Value> {

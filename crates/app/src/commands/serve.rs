@@ -1,0 +1,123 @@
+//! `crm serve`: from the configuration to the last response.
+
+use std::{process::ExitCode, sync::Arc, time::Duration};
+
+use actix_web::web;
+use anyhow::{Context as _, bail};
+use crm_adapters::postgres::{Pool, schema_check};
+use crm_domain::store_error::StoreError;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+
+use crate::{
+    bootstrap,
+    config::{Config, Environment},
+    http::server::{self, metrics_server, tls::CertificateInForce},
+    observability::logging::{self, chain},
+    services::Services,
+    shutdown::{Lifecycle, Signals, handle_signals},
+};
+
+/// How often a database that does not answer yet is asked again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Serves until a signal ends it.
+pub(crate) fn run() -> anyhow::Result<ExitCode> {
+    let config = Config::read(&Environment)?;
+    let telemetry = logging::init(&config.telemetry)?;
+    // actix runs its workers on threads of their own; this thread starts, waits for signals and stops.
+    let outcome = actix_web::rt::System::new().block_on(serve(&config));
+    telemetry.shutdown();
+    outcome.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
+    // From the first moment on, so that none is lost.
+    let mut signals = Signals::listen()?;
+    let pool = bootstrap::pool(config);
+    let missing = tokio::select! {
+        missing = missing_once_it_answers(&pool, config.lifecycle.startup_timeout) => missing?,
+        () = signals.stop() => return Ok(()),
+    };
+    if !missing.is_empty() {
+        bail!(
+            "the database lacks what this service needs:\n  {}\nRun `crm migrate`, or check that DATABASE_URL is the platform's.",
+            missing.join("\n  ")
+        );
+    }
+    if !schema_check::messages_are_english(&pool).await? {
+        tracing::warn!(
+            "PostgreSQL's messages are not in English: some timeouts are then answered 500 instead of 503. Run \
+             ALTER ROLE … SET lc_messages = 'C' for the service's role, or GRANT SET ON PARAMETER lc_messages to it"
+        );
+    }
+    let services = web::Data::new(Services::new(bootstrap::ports(config, pool)?));
+    let lifecycle = Arc::new(Lifecycle::default());
+    let metrics_server = config.metrics_address.map(|address| {
+        metrics_server::start(services.clone(), &config.http, lifecycle.clone(), address)
+            .with_context(|| format!("cannot listen on {address}"))
+    });
+    let metrics_server = metrics_server.transpose()?;
+    let server = server::start(services, &config.http, lifecycle.clone())
+        .with_context(|| format!("cannot listen on {}", config.http.bind_address))?;
+    tracing::info!(
+        address = %server.address,
+        tls = config.http.tls.is_some(),
+        metrics_address = metrics_server.as_ref().map(|server| server.address.to_string()),
+        cookie = config.session.cookie_name.as_str(),
+        secret_sha256 = config.session.secret.fingerprint(),
+        pool = config.database.pool.size,
+        "serving"
+    );
+    if let Some(metrics_server) = metrics_server {
+        // Until the process ends: what happens at shutdown is worth a last scrape.
+        actix_web::rt::spawn(metrics_server.running);
+    }
+    let handle = server.running.handle();
+    let delay = config.lifecycle.shutdown_delay;
+    let certificate = server.certificate.clone();
+    actix_web::rt::spawn(handle_signals(signals, handle, lifecycle, delay, move || reload(certificate.as_ref())));
+    server.running.await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the database lacks, as soon as it can be asked.
+async fn missing_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Result<Vec<String>> {
+    let deadline = Instant::now() + patience;
+    let mut retry = interval(RETRY_INTERVAL);
+    retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last = None;
+    let found = timeout_at(deadline, async {
+        loop {
+            retry.tick().await;
+            match schema_check::missing_objects(pool).await {
+                Err(error @ StoreError::Unavailable(_)) => {
+                    if last.is_none() {
+                        tracing::warn!(cause = chain(&error), "the database does not answer yet");
+                    }
+                    last = Some(error);
+                }
+                found => break found,
+            }
+        }
+    });
+    match found.await {
+        Ok(found) => found.context("the database cannot be checked"),
+        Err(_) => Err(last.map_or_else(|| anyhow::anyhow!("no answer"), Into::into))
+            .with_context(|| format!("the database did not answer within {} ms", patience.as_millis())),
+    }
+}
+
+fn reload(certificate: Option<&CertificateInForce>) {
+    match certificate.map(CertificateInForce::reload) {
+        Some(Ok(())) => tracing::info!("the certificate was read again"),
+        Some(Err(errors)) => {
+            tracing::error!(
+                chain = errors.chain,
+                key = errors.key,
+                "the certificate could not be read again; the former one stays in force"
+            );
+        }
+        None => tracing::info!("SIGHUP: there is no certificate to read again"),
+    }
+}

@@ -1,0 +1,9 @@
+//! Requests: extractors of path, query, body and caller, and the client's address.
+
+pub(super) mod body;
+pub(super) mod caller;
+pub mod client_address;
+pub(super) mod field;
+pub(super) mod path;
+pub(super) mod query;
+pub(super) mod validation;

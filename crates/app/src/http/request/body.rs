@@ -1,0 +1,204 @@
+//! The extractors of a JSON body.
+
+use std::{fmt, time::Duration};
+
+use actix_web::{
+    FromRequest, HttpRequest,
+    dev::Payload,
+    http::header::{CONTENT_LENGTH, CONTENT_TYPE},
+    web::{self, BytesMut},
+};
+use futures_util::{StreamExt as _, future::LocalBoxFuture};
+use garde::Validate;
+use serde::{
+    Deserialize,
+    de::{Deserializer, MapAccess, Visitor},
+};
+use tokio::time::timeout;
+
+use super::{
+    field::{RawFields, RawValue},
+    validation::validate,
+};
+use crate::{
+    config::http::HttpSettings,
+    http::response::error::{ApiError, Input},
+};
+
+/// The most bytes a body may have: 64 KiB.
+const MAX_BODY: usize = 64 * 1024;
+
+/// The deepest that a body's arrays and objects may stand in each other. Reading one takes no stack, but nobody who
+/// means well sends it.
+const MAX_NESTING: usize = 128;
+
+/// A body that must be a JSON object, or what is wrong with its fields. A wrong content type or size is an error of the
+/// extractor itself: it comes before anything that is wrong with the path.
+pub(in crate::http) struct BodyOf<T>(pub(in crate::http) Result<T, ApiError>);
+
+/// Like [`BodyOf`], where no body at all counts as `{}`, whatever its content type.
+pub(in crate::http) struct OptionalBodyOf<T>(pub(in crate::http) Result<T, ApiError>);
+
+impl<T: From<RawFields> + Validate<Context = ()>> FromRequest for BodyOf<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let body = read_body(&request, payload).await?;
+            Ok(Self(parse_body(&body).and_then(|fields| validate(Input::Data, fields))))
+        })
+    }
+}
+
+impl<T: From<RawFields> + Validate<Context = ()>> FromRequest for OptionalBodyOf<T> {
+    type Error = ApiError;
+    type Future = LocalBoxFuture<'static, Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (request, payload) = (request.clone(), payload.take());
+        Box::pin(async move {
+            let body = read_body(&request, payload).await?;
+            let fields = if body.is_empty() { Ok(RawFields::default()) } else { parse_body(&body) };
+            Ok(Self(fields.and_then(|fields| validate(Input::Data, fields))))
+        })
+    }
+}
+
+/// Reads the body: first its type (415), then its size (413). An empty one has neither.
+async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<BytesMut, ApiError> {
+    let declared: Option<u64> =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let json = is_json(request);
+    let mut body = BytesMut::new();
+    if declared.is_some_and(|length| length > 0) {
+        check_size(json, declared.map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX)))?;
+    }
+    let read = async {
+        while let Some(chunk) = payload.next().await {
+            // The client went away or sent what is not HTTP.
+            let chunk = chunk.map_err(|_| ApiError::malformed())?;
+            if !chunk.is_empty() {
+                check_size(json, body.len() + chunk.len())?;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok::<(), ApiError>(())
+    };
+    let settings = request.app_data::<web::Data<HttpSettings>>();
+    let deadline = settings.map_or(Duration::ZERO, |settings| settings.body_timeout);
+    timeout(deadline, read).await.map_err(|_| ApiError::Unavailable("the body did not arrive in time".into()))??;
+    Ok(body)
+}
+
+fn check_size(json: bool, length: usize) -> Result<(), ApiError> {
+    if !json {
+        return Err(ApiError::UnsupportedMediaType);
+    }
+    if length > MAX_BODY { Err(ApiError::PayloadTooLarge) } else { Ok(()) }
+}
+
+/// Whether the content type is `application/json`, whatever its parameters.
+fn is_json(request: &HttpRequest) -> bool {
+    let content_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
+}
+
+fn parse_body(body: &[u8]) -> Result<RawFields, ApiError> {
+    if nesting(body) > MAX_NESTING {
+        return Err(ApiError::malformed());
+    }
+    serde_json::from_slice(body).map_err(|_| ApiError::malformed())
+}
+
+/// How deep arrays and objects stand in each other, at the deepest.
+fn nesting(body: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in body {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// The fields of a JSON object.
+impl<'de> Deserialize<'de> for RawFields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = RawFields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<RawFields, A::Error> {
+                let mut fields = RawFields::default();
+                while let Some((name, given)) = object.next_entry::<String, RawValue>()? {
+                    fields.0.entry(name).and_modify(|given| *given = RawValue::Twice).or_insert(given);
+                }
+                Ok(fields)
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields<const N: usize>(fields: [(&str, RawValue); N]) -> RawFields {
+        RawFields(fields.into_iter().map(|(name, given)| (name.to_owned(), given)).collect())
+    }
+
+    #[test]
+    fn bodies_are_objects_of_json() {
+        let body = parse_body(br#"{"a":1,"b":[{}],"a":1}"#).unwrap();
+        assert_eq!(body, fields([("a", RawValue::Twice), ("b", RawValue::Composite)]));
+        for text in [
+            "",
+            "null",
+            "[]",
+            "\"a\"",
+            "1",
+            "{",
+            "{}x",
+            "{'a':1}",
+            r#"{"a":"\ud800"}"#,
+            r#"{"\ud800":1}"#,
+            "\u{FEFF}{}",
+            r#"{"a":01}"#,
+            "{\"a\":\"\n\"}",
+        ] {
+            let error = parse_body(text.as_bytes()).unwrap_err();
+            assert!(
+                matches!(&error, ApiError::Invalid(Input::Data, details) if details.is_empty()),
+                "{text}: {error:?}"
+            );
+        }
+        assert!(parse_body(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
+        let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        assert!(parse_body(nested(MAX_NESTING).as_bytes()).is_ok());
+        assert!(parse_body(nested(MAX_NESTING + 1).as_bytes()).is_err());
+        assert!(parse_body(nested(30_000).as_bytes()).is_err());
+        let brackets = format!(r#"{{"a":"{}\"{}"}}"#, "[".repeat(1000), "{".repeat(1000));
+        assert!(parse_body(brackets.as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,296 @@
+//! One field of a body or query: absent, a value that keeps its rule, or what is wrong with it.
+//!
+//! A field's rule is written once, in the domain's `parse`; this file only says how a value gets there from JSON or
+//! from a query. Reading a field never fails, so that every failing field is told at once: garde collects them.
+
+#![expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context by reference")]
+
+use std::{collections::HashMap, fmt};
+
+use crm_domain::{
+    customer::NoShowCount,
+    directory::{SearchTerm, SortKey, TagFilter},
+    ids::{BookingId, TagId},
+    note::NoteContent,
+    page::{PageNumber, PageSize},
+    tag::{TagColor, TagName},
+    text,
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::http::response::error::ApiError;
+
+/// The value of one name, before its rule is applied. A type of our own rather than `serde_json::Value`: it holds no nested values, so no
+/// input can make it large or deep.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::http) enum RawValue {
+    Null,
+    Boolean(bool),
+    Integer(i128),
+    Float(f64),
+    Text(String),
+    /// An array or an object.
+    Composite,
+    /// A query's value whose escapes are malformed or not UTF-8.
+    Undecodable,
+    /// A body's member that was given more than once.
+    Twice,
+}
+
+impl<'de> Deserialize<'de> for RawValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Json;
+
+        impl<'de> Visitor<'de> for Json {
+            type Value = RawValue;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON value")
+            }
+
+            fn visit_unit<E>(self) -> Result<RawValue, E> {
+                Ok(RawValue::Null)
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<RawValue, E> {
+                Ok(RawValue::Boolean(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<RawValue, E> {
+                Ok(RawValue::Integer(value.into()))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<RawValue, E> {
+                Ok(RawValue::Integer(value.into()))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<RawValue, E> {
+                Ok(RawValue::Float(value))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<RawValue, E> {
+                Ok(RawValue::Text(value.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<RawValue, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(RawValue::Composite)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<RawValue, A::Error> {
+                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(RawValue::Composite)
+            }
+        }
+
+        deserializer.deserialize_any(Json)
+    }
+}
+
+/// The values of a body or a query by name. Names that no request struct asks for are ignored.
+#[derive(Debug, Default, PartialEq)]
+pub(in crate::http) struct RawFields(pub(in crate::http) HashMap<String, RawValue>);
+
+impl RawFields {
+    /// The field of that name, as the API calls it.
+    pub(in crate::http) fn field<T: FieldValue>(&mut self, name: &str) -> Field<T> {
+        match self.0.remove(name) {
+            None => Field::Absent,
+            Some(RawValue::Twice) => Field::Invalid("must be given only once".to_owned()),
+            Some(raw) => T::read(&raw).map_or_else(Field::Invalid, Field::Present),
+        }
+    }
+}
+
+/// A value that a field can hold.
+pub(in crate::http) trait FieldValue: Sized {
+    /// Reads it, or says what is allowed ("must be at most 100").
+    fn read(raw: &RawValue) -> Result<Self, String>;
+}
+
+/// One field of a request.
+#[derive(Debug, Clone, Default)]
+pub(in crate::http) enum Field<T> {
+    #[default]
+    Absent,
+    Present(T),
+    Invalid(String),
+}
+
+impl<T> Field<T> {
+    /// The value of an optional field, once the request has been validated.
+    pub(in crate::http) fn optional(self) -> Option<T> {
+        match self {
+            Self::Present(value) => Some(value),
+            Self::Absent | Self::Invalid(_) => None,
+        }
+    }
+
+    /// The value of a required field, once the request has been validated.
+    pub(in crate::http) fn required(self) -> Result<T, ApiError> {
+        self.optional().ok_or_else(ApiError::malformed)
+    }
+}
+
+/// garde's rule for a field that may be absent (never null: contract, "PATCH").
+pub(in crate::http) fn optional<T>(field: &Field<T>, _context: &()) -> garde::Result {
+    match field {
+        Field::Absent | Field::Present(_) => Ok(()),
+        Field::Invalid(message) => Err(garde::Error::new(message)),
+    }
+}
+
+/// garde's rule for a field that must be there.
+pub(in crate::http) fn required<T>(field: &Field<T>, context: &()) -> garde::Result {
+    match field {
+        Field::Absent => Err(garde::Error::new("is required")),
+        Field::Present(_) | Field::Invalid(_) => optional(field, context),
+    }
+}
+
+fn string(raw: &RawValue) -> Result<&str, String> {
+    match raw {
+        RawValue::Text(text) => Ok(text),
+        _ => Err("must be a string".to_owned()),
+    }
+}
+
+/// An integer of a JSON body. JSON has one kind of number: `3`, `3.0` and `3e0` are the same integer.
+fn integer(raw: &RawValue) -> Result<i128, String> {
+    match raw {
+        RawValue::Integer(integer) => Ok(*integer),
+        #[expect(clippy::cast_possible_truncation, reason = "a float too large becomes an integer too large")]
+        RawValue::Float(float) if float.fract() == 0.0 => Ok(*float as i128),
+        _ => Err("must be an integer".to_owned()),
+    }
+}
+
+/// An integer of a query: `7`, `+7`, `007`, white space around it ignored. One too long for any type is too large.
+fn decimal(raw: &RawValue) -> Result<i128, String> {
+    let text = text::trim(query_text(raw)?);
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err("must be an integer".to_owned());
+    }
+    let limit = if text.starts_with('-') { i128::MIN } else { i128::MAX };
+    Ok(text.parse().unwrap_or(limit))
+}
+
+fn query_text(raw: &RawValue) -> Result<&str, String> {
+    match raw {
+        RawValue::Text(text) => Ok(text),
+        _ => Err("must be percent-encoded UTF-8 text".to_owned()),
+    }
+}
+
+macro_rules! field_value {
+    ($type:ty, $read:ident, $parse:expr) => {
+        impl FieldValue for $type {
+            fn read(raw: &RawValue) -> Result<Self, String> {
+                $parse($read(raw)?).map_err(|error| error.to_string())
+            }
+        }
+    };
+}
+
+// Of bodies.
+field_value!(NoShowCount, integer, NoShowCount::parse);
+field_value!(TagName, string, TagName::parse);
+field_value!(TagColor, string, TagColor::parse);
+field_value!(TagId, string, TagId::parse);
+field_value!(NoteContent, string, NoteContent::parse);
+field_value!(BookingId, string, BookingId::parse);
+
+impl FieldValue for bool {
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        match raw {
+            RawValue::Boolean(value) => Ok(*value),
+            _ => Err("must be true or false".to_owned()),
+        }
+    }
+}
+
+// Of queries.
+field_value!(PageNumber, decimal, PageNumber::parse);
+field_value!(PageSize, decimal, PageSize::parse);
+field_value!(SortKey, query_text, SortKey::parse);
+field_value!(Option<SearchTerm>, query_text, SearchTerm::parse);
+field_value!(Option<TagFilter>, query_text, TagFilter::parse);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> RawValue {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn json_is_raw_as_it_is() {
+        for (json, expected) in [
+            ("null", RawValue::Null),
+            ("true", RawValue::Boolean(true)),
+            ("-3", RawValue::Integer(-3)),
+            ("18446744073709551615", RawValue::Integer(u64::MAX.into())),
+            ("1.5", RawValue::Float(1.5)),
+            ("\"a\"", RawValue::Text("a".to_owned())),
+            ("[[1], {}]", RawValue::Composite),
+            (r#"{"$serde_json::private::RawValue":"42"}"#, RawValue::Composite),
+            (r#"{"$serde_json::private::Number":"42"}"#, RawValue::Composite),
+        ] {
+            assert_eq!(raw(json), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn integers_of_bodies() {
+        for (json, expected) in [
+            ("3", Ok(3)),
+            ("-1", Ok(-1)),
+            ("3.0", Ok(3)),
+            ("-0.0", Ok(0)),
+            ("1e3", Ok(1000)),
+            ("18446744073709551615", Ok(i128::from(u64::MAX))),
+            ("1e300", Ok(i128::MAX)),
+            ("1.5", Err(())),
+            ("\"3\"", Err(())),
+            ("null", Err(())),
+            ("true", Err(())),
+            ("[3]", Err(())),
+        ] {
+            assert_eq!(integer(&raw(json)).map_err(|_| ()), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn integers_of_queries() {
+        let decimal = |text: &str| decimal(&RawValue::Text(text.to_owned())).map_err(|_| ());
+        for (text, expected) in [
+            ("7", Ok(7)),
+            ("+7", Ok(7)),
+            ("007", Ok(7)),
+            (" 7\u{FEFF}", Ok(7)),
+            ("-7", Ok(-7)),
+            ("-0", Ok(0)),
+            ("9007199254740993", Ok(9_007_199_254_740_993)),
+            ("", Err(())),
+            (" ", Err(())),
+            ("+", Err(())),
+            ("+-7", Err(())),
+            ("1.5", Err(())),
+            ("1e3", Err(())),
+            ("0x7", Err(())),
+            ("abc", Err(())),
+            ("٧", Err(())),
+            ("7 7", Err(())),
+        ] {
+            assert_eq!(decimal(text), expected, "{text:?}");
+        }
+        assert_eq!(decimal(&"9".repeat(400)), Ok(i128::MAX));
+        assert_eq!(decimal(&format!("-{}", "9".repeat(400))), Ok(i128::MIN));
+        assert_eq!(decimal(&format!("{}7", "0".repeat(400))), Ok(7));
+    }
+}

@@ -1,0 +1,81 @@
+//! Logging to standard error, and the start of tracing. No log line and no span holds personal data.
+
+use std::io::IsTerminal as _;
+
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::{Level, level_filters::LevelFilter};
+use tracing_subscriber::{
+    EnvFilter, Layer as _,
+    filter::{FilterExt as _, Targets, filter_fn},
+    fmt,
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
+
+use super::tracing::tracer_provider;
+use crate::config::telemetry::{LogFormat, TelemetrySettings};
+
+/// Logs and traces, to be shut down at the end.
+pub struct Telemetry(SdkTracerProvider);
+
+impl Telemetry {
+    /// Exports the spans that have not been exported yet.
+    pub fn shutdown(self) {
+        // The collector may be gone by now; there is nobody left to report that to.
+        let _ = self.0.shutdown();
+    }
+}
+
+/// Starts logging to standard error and, if configured, exporting traces. Call it outside of an async runtime: the exporter
+/// brings a blocking HTTP client.
+pub fn init(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
+    let provider = tracer_provider(settings)?;
+    let traces = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("crm"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        // Our own spans, whatever is logged.
+        .with_filter(
+            Targets::new().with_targets([("crm_app", LevelFilter::INFO), ("crm_adapters", LevelFilter::INFO)]),
+        );
+    let registry = tracing_subscriber::registry().with(traces);
+    // Libraries log warnings at most, whatever `RUST_LOG` says: their details hold cookies and bound values.
+    let ours = filter_fn(|event| event.target().starts_with("crm_") || *event.level() <= Level::WARN);
+    let filter = EnvFilter::new(&settings.log_filter).and(ours);
+    match settings.log_format {
+        LogFormat::Json => {
+            let lines = fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_current_span(false)
+                .with_span_list(false)
+                .with_writer(std::io::stderr);
+            registry.with(lines.with_filter(filter)).init();
+        }
+        LogFormat::Pretty => {
+            let colours = std::io::stderr().is_terminal();
+            let lines = fmt::layer().compact().with_ansi(colours).with_writer(std::io::stderr);
+            registry.with(lines.with_filter(filter)).init();
+        }
+    }
+    // The default hook prints the panic's message, which may hold personal data.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place, "a thread panicked");
+    }));
+    Ok(Telemetry(provider))
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        line = format!("{line}: {error}");
+        source = error.source();
+    }
+    line
+}
