@@ -225,7 +225,7 @@ async fn every_port_works_with_the_documented_grants() {
     let customer = UserId::parse("usr_1").unwrap();
 
     let header = format!("better-auth.session_token={cookie}");
-    let desk = sessions.find_actor(header.as_bytes()).await.unwrap().unwrap();
+    let desk = sessions.find_actor(header.as_bytes()).await.unwrap().actor().unwrap();
     assert!(postgres.has_schema().await.unwrap() && postgres.is_migrated().await.unwrap());
     let name = TagName::parse("VIP").unwrap();
     let tag = tags.create(&desk, &name, None).await.unwrap();
