@@ -40,10 +40,28 @@ pub struct NeededTable {
     pub name: &'static str,
     /// Its columns.
     pub columns: &'static [NeededColumn],
-    /// Columns, in alphabetical order, that a join or an `ON CONFLICT` expects to be unique together.
-    unique: &'static [&'static [&'static str]],
+    unique: &'static [UniqueColumns],
     /// Whether rows are deleted.
     is_deleted_from: bool,
+}
+
+/// Columns that must be unique together.
+#[derive(Debug, Clone, Copy)]
+struct UniqueColumns {
+    /// The columns' names in alphabetical order.
+    names: &'static [&'static str],
+    /// Whether a statement names them in `ON CONFLICT`. PostgreSQL then needs an index on exactly these columns, and
+    /// refuses the statement if any unique constraint on them is deferrable, even beside one that is not. A join needs
+    /// only that nobody can commit a second row.
+    is_arbiter: bool,
+}
+
+const fn unique(names: &'static [&'static str]) -> UniqueColumns {
+    UniqueColumns { names, is_arbiter: false }
+}
+
+const fn arbiter(names: &'static [&'static str]) -> UniqueColumns {
+    UniqueColumns { names, is_arbiter: true }
 }
 
 const READ: &[&str] = &["SELECT"];
@@ -65,7 +83,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("ban_expires", READ),
             column("created_at", READ).not_null(),
         ],
-        unique: &[&["id"]],
+        unique: &[unique(&["id"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -75,7 +93,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("expires_at", READ).not_null(),
             column("token", READ).not_null(),
         ],
-        unique: &[&["token"]],
+        unique: &[unique(&["token"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -105,13 +123,13 @@ pub const NEEDED: &[NeededTable] = &[
             column("created_at", READ).not_null(),
             column("updated_at", READ_UPDATE).not_null(),
         ],
-        unique: &[&["id"], &["user_id"]],
+        unique: &[unique(&["id"]), unique(&["user_id"])],
         is_deleted_from: false,
     },
     NeededTable {
         name: "loyalty_account",
         columns: &[column("customer_id", READ).not_null(), column("gems_balance", READ).not_null()],
-        unique: &[&["customer_id"]],
+        unique: &[unique(&["customer_id"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -124,7 +142,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("description", READ_INSERT),
             column("created_at", READ_INSERT).not_null(),
         ],
-        unique: &[&["id"], &["slug"]],
+        unique: &[unique(&["id"]), arbiter(&["slug"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -135,13 +153,13 @@ pub const NEEDED: &[NeededTable] = &[
             column("assigned_by", READ_INSERT).not_null(),
             column("assigned_at", READ_INSERT).not_null(),
         ],
-        unique: &[&["customer_id", "tag_id"]],
+        unique: &[arbiter(&["customer_id", "tag_id"])],
         is_deleted_from: true,
     },
     NeededTable {
         name: "booking",
         columns: &[column("id", READ).not_null(), column("customer_id", READ).not_null()],
-        unique: &[&["id"]],
+        unique: &[unique(&["id"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -154,7 +172,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("content", READ_INSERT).not_null(),
             column("created_at", READ_INSERT).not_null(),
         ],
-        unique: &[&["id"]],
+        unique: &[unique(&["id"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -169,7 +187,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("new_values", INSERT),
             column("created_at", INSERT),
         ],
-        unique: &[],
+        unique: &[unique(&["id"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -193,16 +211,21 @@ named_row! {
     }
 }
 
-/// Lists everything that the database lacks, a line for each table, column, privilege, unique index, type, encoding or
-/// collation; empty when the service can serve.
+/// Lists everything that the database lacks, a line for each table, column, privilege, constraint, unique index, type,
+/// encoding or collation; empty when the service can serve.
 pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    let facts: Vec<FactRow> = pool.read_rows(catalogue_statement).await?;
+    let names: Vec<&str> = NEEDED.iter().map(|table| table.name).collect();
+    let names = names.join(",");
+    let facts: Vec<FactRow> = pool.read_rows(|| catalogue_statement(&names)).await?;
     let of_kind = |kind: &'static str| facts.iter().filter(move |fact| fact.kind == kind);
     let columns: HashMap<(&str, &str), &str> =
         of_kind("column").map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.as_str())).collect();
     let tables: HashSet<&str> = columns.keys().map(|(table, _)| *table).collect();
-    let unique: HashSet<(&str, &str)> =
-        of_kind("unique").map(|fact| (fact.owner.as_str(), fact.name.as_str())).collect();
+    // Whether any of the unique indexes on these columns of the table is deferrable.
+    let mut unique: HashMap<(&str, &str), bool> = HashMap::new();
+    for fact in of_kind("unique") {
+        *unique.entry((fact.owner.as_str(), fact.name.as_str())).or_default() |= fact.detail == "DEFERRABLE";
+    }
 
     let mut missing = Vec::new();
     for table in NEEDED {
@@ -226,11 +249,18 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
                 missing.push(format!("privilege DELETE on {}", table.name));
             }
         }
-        let is_complete = |names: &&&[&str]| names.iter().all(|name| columns.contains_key(&(table.name, *name)));
-        for names in table.unique.iter().filter(is_complete) {
+        for UniqueColumns { names, is_arbiter } in table.unique {
+            if names.iter().any(|name| !columns.contains_key(&(table.name, *name))) {
+                // The missing column has its own line.
+                continue;
+            }
             let names = names.join(", ");
-            if !unique.contains(&(table.name, names.as_str())) {
-                missing.push(format!("unique index on {} ({names})", table.name));
+            match unique.get(&(table.name, names.as_str())) {
+                None => missing.push(format!("unique index on {} ({names})", table.name)),
+                Some(true) if *is_arbiter => {
+                    missing.push(format!("NOT DEFERRABLE on each unique constraint on {} ({names})", table.name));
+                }
+                Some(_) => {}
             }
         }
     }
@@ -248,34 +278,37 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
     Ok(missing)
 }
 
-/// The catalogue's facts in one statement: health checks run it every second. By hand: the catalogue is no part of our
-/// schema. An unqualified name finds what the search path of this connection says, as in all statements.
-fn catalogue_statement() -> Statement<'static> {
-    Statement::new(
-        "SELECT 'column' AS kind, c.relname::text AS owner, a.attname::text AS name, concat_ws(' ', \
-           CASE WHEN has_column_privilege(c.oid, a.attnum, 'SELECT') THEN 'SELECT' END, \
-           CASE WHEN has_column_privilege(c.oid, a.attnum, 'INSERT') THEN 'INSERT' END, \
-           CASE WHEN has_column_privilege(c.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END, \
-           CASE WHEN has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END, \
-           CASE WHEN a.attnotnull THEN 'NOT_NULL' END) AS detail \
-         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid \
-         WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f') \
-           AND c.relnamespace <> 'pg_catalog'::regnamespace AND pg_table_is_visible(c.oid) \
-         UNION ALL \
-         SELECT 'unique', c.relname::text, (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
-             WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), '' \
-         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
-         WHERE pg_table_is_visible(c.oid) AND c.relnamespace <> 'pg_catalog'::regnamespace AND i.indisunique \
-           AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL \
-         UNION ALL \
-         SELECT 'action', '', e.enumlabel::text, '' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
-         WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) AND e.enumlabel IN ('create', 'update', 'delete') \
-         UNION ALL \
-         SELECT 'encoding', '', current_setting('server_encoding'), '' \
-         UNION ALL \
-         SELECT 'collation', '', collname::text, '' FROM pg_collation WHERE collname = ",
-    )
-    .text(COLLATION)
+/// Selects the catalogue's facts about the tables with these names, which commas separate. One statement on these tables
+/// alone, because health checks run it every second and the platform has many more tables. By hand: the catalogue is no
+/// part of our schema. An unqualified name finds what the search path of this connection says, as in all statements.
+fn catalogue_statement(names: &str) -> Statement<'_> {
+    Statement::new("WITH needed AS (SELECT c.oid, c.relname FROM pg_class c WHERE c.relname = ANY (string_to_array(")
+        .text(names)
+        .sql(
+            ", ',')::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)) \
+             SELECT 'column' AS kind, t.relname::text AS owner, a.attname::text AS name, concat_ws(' ', \
+               CASE WHEN has_column_privilege(t.oid, a.attnum, 'SELECT') THEN 'SELECT' END, \
+               CASE WHEN has_column_privilege(t.oid, a.attnum, 'INSERT') THEN 'INSERT' END, \
+               CASE WHEN has_column_privilege(t.oid, a.attnum, 'UPDATE') THEN 'UPDATE' END, \
+               CASE WHEN has_table_privilege(t.oid, 'DELETE') THEN 'DELETE' END, \
+               CASE WHEN a.attnotnull THEN 'NOT_NULL' END) AS detail \
+             FROM needed t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attnum > 0 AND NOT a.attisdropped \
+             UNION ALL \
+             SELECT 'unique', t.relname::text, (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
+                 WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), \
+               CASE WHEN i.indimmediate THEN 'IMMEDIATE' ELSE 'DEFERRABLE' END \
+             FROM needed t JOIN pg_index i ON i.indrelid = t.oid \
+             WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
+             UNION ALL \
+             SELECT 'action', '', e.enumlabel::text, '' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
+             WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) \
+               AND e.enumlabel IN ('create', 'update', 'delete') \
+             UNION ALL \
+             SELECT 'encoding', '', current_setting('server_encoding'), '' \
+             UNION ALL \
+             SELECT 'collation', '', collname::text, '' FROM pg_collation WHERE collname = ",
+        )
+        .text(COLLATION)
 }
 
 named_row! {

@@ -5,6 +5,7 @@
 mod connection;
 mod customer;
 mod directory;
+mod foreign_keys;
 mod interop;
 mod migrate;
 mod note;

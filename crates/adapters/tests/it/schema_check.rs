@@ -1,6 +1,6 @@
 //! The check before serving: whatever is missing is named, all of it at once.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use crm_adapters::{
     better_auth::{
@@ -15,7 +15,7 @@ use crm_adapters::{
     },
 };
 use crm_domain::{
-    customer::{GateOverride, NoShowCount, usecases::Customers},
+    customer::{GateOverride, NoShowCount, ports::CustomerReads as _, usecases::Customers},
     directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
     health::StoreHealth as _,
     ids::{BookingId, UserId},
@@ -25,6 +25,7 @@ use crm_domain::{
     tag::{TagError, TagName, usecases::Tags},
     testing::{SequentialIds, clock},
 };
+use tokio_postgres::Client;
 
 #[tokio::test]
 async fn every_table_and_column_that_is_missing_is_named() {
@@ -73,26 +74,12 @@ async fn a_database_that_is_not_utf8_is_refused() {
 }
 
 #[tokio::test]
-async fn what_the_writes_rely_on_is_named_too() {
+async fn a_missing_value_of_the_audits_enum_is_named() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
-    client
-        .batch_execute(
-            "ALTER TABLE customer_tag DROP CONSTRAINT customer_tag_slug_unique;
-             CREATE UNIQUE INDEX partial ON customer_tag (slug) WHERE color IS NULL;
-             ALTER TABLE customer_tag_assignment DROP CONSTRAINT customer_tag_assignment_customer_id_tag_id_pk;
-             ALTER TYPE audit_action RENAME VALUE 'update' TO 'change'",
-        )
-        .await
-        .unwrap();
-    assert_eq!(
-        schema_check::missing_objects(&database.pool()).await.unwrap(),
-        [
-            "unique index on customer_tag (slug)",
-            "unique index on customer_tag_assignment (customer_id, tag_id)",
-            "type audit_action with create, update, delete"
-        ]
-    );
+    client.batch_execute("ALTER TYPE audit_action RENAME VALUE 'update' TO 'change'").await.unwrap();
+    let missing = schema_check::missing_objects(&database.pool()).await.unwrap();
+    assert_eq!(missing, ["type audit_action with create, update, delete"]);
 }
 
 #[tokio::test]
@@ -114,25 +101,81 @@ async fn a_column_that_may_hold_null_is_named() {
     }
 }
 
-/// A second row would make two lines of one.
+/// Every key that a join or an `ON CONFLICT` relies on: table, columns and the platform's constraint.
+const KEYS: &[(&str, &str, &str)] = &[
+    ("user", "id", "user_pkey"),
+    ("session", "token", "session_token_unique"),
+    ("customer_profile", "id", "customer_profile_pkey"),
+    ("customer_profile", "user_id", "customer_profile_user_id_unique"),
+    ("loyalty_account", "customer_id", "loyalty_account_customer_id_unique"),
+    ("customer_tag", "id", "customer_tag_pkey"),
+    ("customer_tag", "slug", "customer_tag_slug_unique"),
+    ("customer_tag_assignment", "customer_id, tag_id", "customer_tag_assignment_customer_id_tag_id_pk"),
+    ("booking", "id", "booking_pkey"),
+    ("customer_note", "id", "customer_note_pkey"),
+    ("audit_log", "id", "audit_log_pkey"),
+];
+
+/// A second row would make two lines of one, or a second tag with the same slug. Indexes that do not prevent it do not count.
 #[tokio::test]
-async fn what_the_joins_rely_on_is_named() {
+async fn a_missing_unique_index_is_named() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let pool = database.pool();
+    for (table, columns, constraint) in KEYS {
+        let first = columns.split(", ").next().unwrap();
+        client
+            .batch_execute(&format!(
+                "ALTER TABLE \"{table}\" ADD COLUMN IF NOT EXISTS other text;
+                 ALTER TABLE \"{table}\" DROP CONSTRAINT {constraint} CASCADE;
+                 CREATE UNIQUE INDEX partial ON \"{table}\" ({columns}) WHERE {first} <> '';
+                 CREATE UNIQUE INDEX expression ON \"{table}\" (lower({first}));
+                 CREATE UNIQUE INDEX longer ON \"{table}\" ({columns}, other);
+                 CREATE INDEX not_unique ON \"{table}\" ({columns});
+                 CREATE UNIQUE INDEX invalid ON \"{table}\" ({columns});
+                 UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'invalid'::regclass"
+            ))
+            .await
+            .unwrap();
+        let missing = schema_check::missing_objects(&pool).await.unwrap();
+        assert_eq!(missing, [format!("unique index on {table} ({columns})")]);
+        // Columns in another order and columns that are only included do not matter.
+        let mut reversed: Vec<&str> = columns.split(", ").collect();
+        reversed.reverse();
+        client
+            .batch_execute(&format!(
+                "DROP INDEX partial, expression, longer, not_unique, invalid;
+                 CREATE UNIQUE INDEX {constraint} ON \"{table}\" ({}) INCLUDE (other)",
+                reversed.join(", ")
+            ))
+            .await
+            .unwrap();
+        assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new(), "{table}");
+    }
+}
+
+/// A join does not mind when the second row is refused; `ON CONFLICT` does not work with such a constraint.
+#[tokio::test]
+async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     client
         .batch_execute(
-            "ALTER TABLE loyalty_account DROP CONSTRAINT loyalty_account_customer_id_unique;
-             CREATE UNIQUE INDEX including ON loyalty_account (customer_id, id);
-             ALTER TABLE customer_profile DROP CONSTRAINT customer_profile_user_id_unique;
-             CREATE UNIQUE INDEX expression ON customer_profile (lower(user_id));
-             ALTER TABLE session DROP CONSTRAINT session_token_unique;
-             CREATE UNIQUE INDEX token ON session (token) INCLUDE (user_id)",
+            "ALTER TABLE session DROP CONSTRAINT session_token_unique;
+             ALTER TABLE session ADD CONSTRAINT session_token_unique UNIQUE (token) DEFERRABLE",
         )
         .await
         .unwrap();
+    let pool = database.pool();
+    assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new());
+
+    // Also beside one that is not deferrable.
+    client.batch_execute("ALTER TABLE customer_tag ADD CONSTRAINT second UNIQUE (slug) DEFERRABLE").await.unwrap();
+    let insert = "INSERT INTO customer_tag (id, name, slug) VALUES ('t', 'VIP', 'vip') ON CONFLICT (slug) DO NOTHING";
+    assert!(client.batch_execute(insert).await.is_err(), "PostgreSQL refuses the statement");
     assert_eq!(
-        schema_check::missing_objects(&database.pool()).await.unwrap(),
-        ["unique index on customer_profile (user_id)", "unique index on loyalty_account (customer_id)"]
+        schema_check::missing_objects(&pool).await.unwrap(),
+        ["NOT DEFERRABLE on each unique constraint on customer_tag (slug)"]
     );
 }
 
@@ -146,7 +189,6 @@ fn documented_grants(role: &str) -> Vec<String> {
 /// A role with the documented grants and no other rights.
 struct RestrictedRole {
     name: String,
-    grants: Vec<String>,
 }
 
 impl RestrictedRole {
@@ -154,8 +196,9 @@ impl RestrictedRole {
         let client = database.client().await;
         let name: String = client.query_one("SELECT current_database()::text || '_role'", &[]).await.unwrap().get(0);
         let grants = documented_grants(&name);
+        assert!(!grants.is_empty());
         client.batch_execute(&format!("CREATE ROLE {name}; {}", grants.join(";"))).await.unwrap();
-        Self { name, grants }
+        Self { name }
     }
 
     fn pool(&self, database: &TestDatabase) -> Pool {
@@ -169,53 +212,18 @@ impl RestrictedRole {
     }
 }
 
-/// With the grants of docs/OPERATIONS.md, word for word, the check finds nothing missing; with one less, it names it.
-#[tokio::test]
-async fn the_documented_grants_are_enough_and_none_is_idle() {
-    let database = TestDatabase::migrated();
-    let client = database.client().await;
-    let role = RestrictedRole::create(&database).await;
-    let pool = role.pool(&database);
-    let complete = schema_check::missing_objects(&pool).await.unwrap();
-    let mut lacking = Vec::new();
-    for grant in &role.grants {
-        let revoke = grant.replace("GRANT", "REVOKE").replace(" TO ", " FROM ");
-        client.batch_execute(&revoke).await.unwrap();
-        lacking.push(schema_check::missing_objects(&pool).await.unwrap());
-        client.batch_execute(grant).await.unwrap();
-    }
-    let grants = role.grants.clone();
-    // What a role has beyond the grants: it reads no column that no statement needs.
-    let sql = "SELECT count(*) FROM information_schema.column_privileges WHERE grantee = $1";
-    let granted: i64 = client.query_one(sql, &[&role.name]).await.unwrap().get(0);
-    role.drop(&database).await;
-    assert_eq!(complete, Vec::<String>::new());
-    assert!(grants.len() > 10);
-    for (grant, lacking) in grants.iter().zip(lacking) {
-        let all_are_privileges = lacking.iter().all(|line| line.starts_with("privilege "));
-        assert!(!lacking.is_empty() && all_are_privileges, "{grant}: {lacking:?}");
-    }
-    let needed = 8 + 3 + 23 + 3 + 2 + 6 * 2 + 4 * 2 + 2 + 6 * 2 + 8 + 1;
-    assert_eq!(granted, needed, "exactly what the statements need");
-}
-
-/// Every port works with exactly the documented rights.
-#[tokio::test]
-async fn every_port_works_with_the_documented_grants() {
-    let database = TestDatabase::migrated();
-    let client = database.client().await;
-    platform::customer(&client, "usr_1", "Asha Rao").await;
-    platform::user(&client, "usr_desk", "Desk", Some("receptionist")).await;
-    platform::booking(&client, "bkg_1", "usr_1").await;
-    let cookie = platform::sign_in(&client, "usr_desk").await;
-    let role = RestrictedRole::create(&database).await;
-    let pool = role.pool(&database);
+/// Uses every statement of every port, the health checks excepted. Leaves five audit entries.
+///
+/// # Errors
+///
+/// The first failure of a port.
+async fn use_every_port(pool: &Pool, cookie: &str) -> Result<(), Box<dyn Error>> {
     let postgres = Arc::new(Postgres::new(pool.clone()));
     let (clock, ids) = (clock(), Arc::new(SequentialIds::default()));
     let sessions = BetterAuth {
         cookie_name: CookieName::new(false, "better-auth", None),
         secret: Secret::new(SECRET).unwrap(),
-        pool,
+        pool: pool.clone(),
         clock: clock.clone(),
     };
     let customers =
@@ -225,29 +233,113 @@ async fn every_port_works_with_the_documented_grants() {
     let customer = UserId::parse("usr_1").unwrap();
 
     let header = format!("better-auth.session_token={cookie}");
-    let desk = sessions.find_actor(header.as_bytes()).await.unwrap().actor().unwrap();
-    assert!(postgres.has_schema().await.unwrap() && postgres.is_migrated().await.unwrap());
+    let desk = sessions.find_actor(header.as_bytes()).await?.actor().unwrap();
+    postgres.ping().await?;
+    assert!(postgres.is_migrated().await?);
     let name = TagName::parse("VIP").unwrap();
-    let tag = tags.create(&desk, &name, None).await.unwrap();
+    let tag = tags.create(&desk, &name, None).await?;
     assert!(matches!(tags.create(&desk, &name, None).await, Err(TagError::SlugTaken)));
-    tags.assign(&desk, customer.clone(), tag.id.clone()).await.unwrap();
-    tags.assign(&desk, customer.clone(), tag.id.clone()).await.unwrap();
+    tags.assign(&desk, customer.clone(), tag.id.clone()).await?;
+    tags.assign(&desk, customer.clone(), tag.id.clone()).await?;
     let booking = Some(BookingId::parse("bkg_1").unwrap());
-    notes.write(&desk, customer.clone(), NoteContent::parse("patch test").unwrap(), booking).await.unwrap();
+    notes.write(&desk, customer.clone(), NoteContent::parse("patch test").unwrap(), booking).await?;
     let lift =
         GateOverride { noshow_count: Some(NoShowCount::parse(3).unwrap()), booking_requires_approval: Some(true) };
-    assert_eq!(customers.override_gates(&desk, &customer, lift).await.unwrap().noshow_count, 3);
-    assert_eq!(customers.find(&customer).await.unwrap().tags.len(), 1);
+    assert_eq!(customers.override_gates(&desk, &customer, lift).await?.noshow_count, 3);
+    assert_eq!(customers.find(&customer).await?.tags.len(), 1);
+    assert!(postgres.find_profile(&customer).await?.is_some());
     for sort in SortKey::ALL {
         let tag = TagFilter::parse("vip").unwrap();
         let query =
             DirectoryQuery { sort, tag, search: SearchTerm::parse("asha").unwrap(), ..DirectoryQuery::default() };
-        assert_eq!(postgres.list_customers(&query).await.unwrap().total_count, 1, "{sort:?}");
+        assert_eq!(postgres.list_customers(&query).await?.total_count, 1, "{sort:?}");
     }
-    assert_eq!(notes.list(&customer, PageRequest::default()).await.unwrap().total_count, 1);
-    assert_eq!(tags.list().await.unwrap().len(), 1);
-    tags.unassign(&desk, &customer, &tag.id).await.unwrap();
+    assert_eq!(notes.list(&customer, PageRequest::default()).await?.total_count, 1);
+    assert_eq!(tags.list().await?.len(), 1);
+    tags.unassign(&desk, &customer, &tag.id).await?;
+    Ok(())
+}
+
+/// The rows that [`use_every_port`] needs; gives the cookie of its actor.
+async fn arrange(client: &Client) -> String {
+    platform::customer(client, "usr_1", "Asha Rao").await;
+    platform::user(client, "usr_desk", "Desk", Some("receptionist")).await;
+    platform::booking(client, "bkg_1", "usr_1").await;
+    platform::sign_in(client, "usr_desk").await
+}
+
+/// Removes what [`use_every_port`] wrote.
+async fn reset(client: &Client) {
+    client
+        .batch_execute(
+            "DELETE FROM audit_log; DELETE FROM customer_note; DELETE FROM customer_tag_assignment;
+             DELETE FROM customer_tag;
+             UPDATE customer_profile SET noshow_count = 0, booking_requires_approval = false",
+        )
+        .await
+        .unwrap();
+}
+
+/// With the grants of docs/OPERATIONS.md, word for word, the check finds nothing missing and every port works.
+#[tokio::test]
+async fn every_port_works_with_the_documented_grants() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let cookie = arrange(&client).await;
+    let role = RestrictedRole::create(&database).await;
+    let pool = role.pool(&database);
+    let missing = schema_check::missing_objects(&pool).await;
+    let used = use_every_port(&pool, &cookie).await;
     let entries: i64 = client.query_one("SELECT count(*) FROM audit_log", &[]).await.unwrap().get(0);
     role.drop(&database).await;
+    assert_eq!(missing.unwrap(), Vec::<String>::new());
+    used.unwrap();
     assert_eq!(entries, 5);
+}
+
+/// Each single right, column by column: without it the check names it and some port fails. So the role may read and write
+/// nothing that no statement needs.
+#[tokio::test]
+async fn no_documented_right_is_idle() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let cookie = arrange(&client).await;
+    let role = RestrictedRole::create(&database).await;
+    let pool = role.pool(&database);
+    let sql = "SELECT format('%s (%I) ON %I', privilege_type, column_name, table_name),
+                 format('privilege %s on %s.%s', privilege_type, table_name, column_name)
+               FROM information_schema.column_privileges WHERE grantee = $1
+               UNION ALL
+               SELECT format('%s ON %I', privilege_type, table_name), format('privilege %s on %s', privilege_type, table_name)
+               FROM information_schema.table_privileges WHERE grantee = $1";
+    let rights = client.query(sql, &[&role.name]).await.unwrap();
+    let mut wrong = Vec::new();
+    for row in &rights {
+        let (right, line): (String, String) = (row.get(0), row.get(1));
+        client.batch_execute(&format!("REVOKE {right} FROM {}", role.name)).await.unwrap();
+        let missing = schema_check::missing_objects(&pool).await.unwrap();
+        if missing != [line] {
+            wrong.push(format!("{right}: the check reports {missing:?}"));
+        }
+        match use_every_port(&pool, &cookie).await {
+            Err(failure) if chain(&*failure).contains("permission denied") => {}
+            outcome => wrong.push(format!("{right}: {outcome:?}")),
+        }
+        client.batch_execute(&format!("GRANT {right} TO {}", role.name)).await.unwrap();
+        reset(&client).await;
+    }
+    role.drop(&database).await;
+    assert_eq!(wrong, Vec::<String>::new());
+    assert!(!rights.is_empty());
+}
+
+/// The messages of an error and its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
