@@ -5,11 +5,13 @@
 
 pub mod certificate;
 pub mod http;
+mod problems;
 mod reader;
 mod settings;
+mod source;
 pub mod telemetry;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use crm_adapters::{
     better_auth::cookie::{CookieName, Secret},
@@ -24,60 +26,15 @@ use tracing_subscriber::EnvFilter;
 use url::Url;
 
 use self::reader::{Reader, http_url};
-pub use self::settings::{SETTINGS, Setting};
 use self::{
     http::{HttpSettings, Origins, Quotas},
     telemetry::{LogFormat, TelemetrySettings},
 };
-
-/// Where settings come from.
-pub trait Source {
-    /// The value of a variable; `Err` when it is not UTF-8.
-    fn value(&self, name: &str) -> Result<Option<String>, NotUtf8>;
-}
-
-/// A value that is not UTF-8.
-#[derive(Debug, Clone, Copy)]
-pub struct NotUtf8;
-
-/// The process's environment.
-#[derive(Debug, Clone, Copy)]
-pub struct Environment;
-
-impl Source for Environment {
-    fn value(&self, name: &str) -> Result<Option<String>, NotUtf8> {
-        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
-        match std::env::var(name) {
-            Ok(value) => Ok(Some(value)),
-            Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => Err(NotUtf8),
-        }
-    }
-}
-
-/// Everything that is wrong with the configuration. Never holds a value.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<(&'static str, String)>);
-
-impl Problems {
-    /// The names of the variables that are wrong.
-    #[must_use]
-    pub fn names(&self) -> Vec<&'static str> {
-        self.0.iter().map(|(name, _)| *name).collect()
-    }
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "crm: the configuration is not usable:")?;
-        for (name, problem) in &self.0 {
-            writeln!(f, "  {name} {problem}")?;
-        }
-        writeln!(f, "Every setting is explained in .env.example.")
-    }
-}
-
-impl std::error::Error for Problems {}
+pub use self::{
+    problems::Problems,
+    settings::{SETTINGS, Setting},
+    source::{Environment, NotUtf8, Source},
+};
 
 /// The database.
 #[derive(Debug)]

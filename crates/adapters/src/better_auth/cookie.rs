@@ -23,6 +23,10 @@ pub const MIN_SECRET_LENGTH: usize = 32;
 /// A base64-encoded HMAC-SHA-256, padding included.
 const SIGNATURE_LENGTH: usize = 44;
 
+/// The Latin-1 characters that JavaScript's `trim` removes. Rust's `trim` also removes U+0085, and `trim_ascii` keeps
+/// U+000B and U+00A0.
+const WHITE_SPACE: [char; 7] = ['\t', '\n', '\u{b}', '\u{c}', '\r', ' ', '\u{a0}'];
+
 /// Padding is required, other trailing bits than zero are not refused: as the library does it.
 const BASE64: GeneralPurpose =
     GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
@@ -46,22 +50,21 @@ impl CookieName {
         &self.0
     }
 
-    /// The decoded value of the first cookie of this name in a `Cookie` header, even when it is empty. `None` when
-    /// there is none or when its value is not text.
+    /// The decoded value of the first cookie of this name in a `Cookie` header, even when it is empty; `None` when
+    /// there is none.
     #[must_use]
     pub fn find_in(&self, cookie_header: &[u8]) -> Option<String> {
-        let value = cookie_header.split(|byte| *byte == b';').find_map(|segment| {
-            let equals = segment.iter().position(|byte| *byte == b'=')?;
-            let (name, value) = (&segment[..equals], &segment[equals + 1..]);
-            (name.trim_ascii() == self.0.as_bytes()).then_some(value.trim_ascii())
-        })?;
-        // Only our own cookie has to be UTF-8: somebody else's must not sign anyone out.
-        std::str::from_utf8(value).ok().map(decode)
+        // Node's HTTP parser reads each byte as one character (Latin-1), and the library works on those characters.
+        let header: String = cookie_header.iter().copied().map(char::from).collect();
+        header.split(';').find_map(|segment| {
+            let (name, value) = segment.split_once('=')?;
+            (name.trim_matches(WHITE_SPACE) == self.0).then(|| decode(value.trim_matches(WHITE_SPACE)))
+        })
     }
 }
 
-/// Drops the first and the last character of a value that begins with a quote, then decodes percent escapes once:
-/// all of them, or, when any is malformed or the result is not UTF-8, none.
+/// Drops the first and the last character of a value that begins with a quote, whatever the last one is. Then decodes
+/// percent escapes once: all of them, or, when any is malformed or they are not UTF-8, none.
 fn decode(value: &str) -> String {
     let value = if value.starts_with('"') {
         let mut characters = value.chars();
@@ -74,6 +77,7 @@ fn decode(value: &str) -> String {
     if has_malformed_escape(value) {
         return value.to_owned();
     }
+    // Characters that are not escaped are whole UTF-8 sequences here, so they cannot complete an escaped one.
     percent_decode(value.as_bytes()).decode_utf8().map_or_else(|_| value.to_owned(), std::borrow::Cow::into_owned)
 }
 
@@ -171,7 +175,7 @@ mod tests {
     #[test]
     fn headers_are_parsed_as_the_library_does() {
         let name = CookieName::new(false, "", Some("sid"));
-        let table: [(&[u8], Option<&str>); 17] = [
+        let table: [(&[u8], Option<&str>); 27] = [
             (b"sid=a", Some("a")),
             (b"x=1; sid=a; y=2", Some("a")),
             (b"x=1;sid=a", Some("a")),
@@ -186,9 +190,21 @@ mod tests {
             (b"xsid=a", None),
             (b"x=1, sid=a", None),
             (b"sid==a", Some("=a")),
-            (b"x=\xff; sid=a", Some("a")),
-            (b"sid=\xff", None),
             (b"", None),
+            // Bytes of 0x80 and more are Latin-1 characters, in our own cookie too.
+            (b"x=\xff; sid=a", Some("a")),
+            (b"sid=\xff", Some("ÿ")),
+            (b"sid=\xc3\xa9", Some("Ã©")),
+            (b"sid=\"a\xe9", Some("a")),
+            (b"\xe9sid=a", None),
+            // White space as JavaScript has it, before quotes are dropped.
+            (b"\xa0sid\xa0=\xa0\"a\"\xa0", Some("a")),
+            (b"\x0b\x0csid=\x0b\x0ca", Some("a")),
+            (b"sid=\"\xa0a \"", Some("\u{a0}a ")),
+            (b"sid=\x85a\x85", Some("\u{85}a\u{85}")),
+            (b"\x85sid=a", None),
+            (b"\xc2\xa0sid=a", None),
+            (b"sid=a\xc2\xa0", Some("aÂ")),
         ];
         for (header, value) in table {
             assert_eq!(name.find_in(header).as_deref(), value, "{}", String::from_utf8_lossy(header));
@@ -212,6 +228,15 @@ mod tests {
             ("a\"", "a\""),
             ("\"", ""),
             ("\"é\"", "é"),
+            ("\"aé", "a"),
+            ("é%C3%A9", "éé"),
+            ("%C3©", "%C3©"),
+            ("Ã%A9", "Ã%A9"),
+            ("%F0%9F%98%80", "😀"),
+            ("%ED%A0%80", "%ED%A0%80"),
+            ("%C0%80", "%C0%80"),
+            ("%F4%90%80%80", "%F4%90%80%80"),
+            ("%00", "\0"),
         ];
         for (raw, decoded) in table {
             assert_eq!(decode(raw), decoded, "{raw}");

@@ -5,11 +5,15 @@
 //   {"do":"sign-in","email":…,"password":…,"rememberMe":false?}
 //   {"do":"sign-out","cookie":"name=value"}
 //   {"do":"get-session","cookie":"name=value"}
-// Answer: {"status":200,"setCookie":[raw Set-Cookie values],"body":…}, whatever the status; a command that could not
-// be carried out at all: {"error":…}. Optional environment: COOKIE_PREFIX, COOKIE_NAME, USE_SECURE_COOKIES (true/false).
+// Answer: {"status":200,"setCookie":[raw Set-Cookie values],"body":…}, whatever the status.
+//   {"do":"verify-cookies","headers":[the bytes of a Cookie header in base64,…]}
+// Answer: {"tokens":[the session token that the library reads and verifies, or null,…]}.
+// A command that could not be carried out at all: {"error":…}.
+// Optional environment: COOKIE_PREFIX, COOKIE_NAME, USE_SECURE_COOKIES (true/false).
 import { createInterface } from "node:readline";
 import { betterAuth } from "better-auth";
 import { admin } from "better-auth/plugins";
+import { createEndpoint } from "better-call";
 import pg from "pg";
 
 // stdout carries answers only, and the library logs with console.log.
@@ -96,6 +100,22 @@ async function call(method, path, { body, cookie } = {}) {
   };
 }
 
+// The call by which the library's own endpoint for get-session reads the cookie. better-call makes that endpoint too;
+// what better-auth adds to it reads no cookies and doubles the time.
+const readToken = createEndpoint("/session-token", { method: "GET", requireHeaders: true }, (ctx) =>
+  ctx.getSignedCookie(ctx.context.authCookies.sessionToken.name, ctx.context.secret),
+);
+
+async function verifyCookies(headers) {
+  const context = await auth.$context;
+  const tokens = headers.map(async (header) => {
+    // As Node's HTTP parser does: one character for each byte.
+    const cookie = Buffer.from(header, "base64").toString("latin1");
+    return (await readToken({ headers: new Headers({ cookie }), context })) || null;
+  });
+  return { tokens: await Promise.all(tokens) };
+}
+
 const commands = {
   "sign-up": ({ email, password, name }) =>
     call("POST", "/sign-up/email", { body: { email, password, name } }),
@@ -103,6 +123,7 @@ const commands = {
     call("POST", "/sign-in/email", { body: { email, password, rememberMe } }),
   "sign-out": ({ cookie }) => call("POST", "/sign-out", { body: {}, cookie }),
   "get-session": ({ cookie }) => call("GET", "/get-session", { cookie }),
+  "verify-cookies": ({ headers }) => verifyCookies(headers),
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -23,14 +23,14 @@ use tokio::{
 };
 
 /// The library in its own process.
-struct Issuer {
+pub(super) struct Issuer {
     process: Child,
     commands: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
 impl Issuer {
-    fn start(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
+    pub(super) fn start(database: &TestDatabase, settings: &[(&str, &str)]) -> Self {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/better-auth");
         assert!(
             folder.join("node_modules").exists(),
@@ -56,7 +56,7 @@ impl Issuer {
         Self { process, commands, answers }
     }
 
-    async fn ask(&mut self, command: Value) -> Value {
+    pub(super) async fn ask(&mut self, command: Value) -> Value {
         self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         let answer = self.answers.next_line().await.unwrap().expect("an answer of the issuer");
         let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -74,7 +74,7 @@ impl Issuer {
         (user, cookie_of(&answer, cookie_name))
     }
 
-    async fn stop(mut self) {
+    pub(super) async fn stop(mut self) {
         drop(self.commands);
         assert!(self.process.wait().await.unwrap().success());
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to end")]
 
 mod connection;
+mod cookies;
 mod customer;
 mod directory;
 mod foreign_keys;

@@ -10,9 +10,11 @@ use crm_adapters::{
 use url::Url;
 
 use super::{
-    NotUtf8, Problems, SETTINGS, Source,
     certificate::{Certificate, CertificateErrors},
     http::TrustedProxies,
+    problems::Problems,
+    settings::SETTINGS,
+    source::{NotUtf8, Source},
 };
 
 /// An address that begins with `http://` or `https://`.

@@ -8,11 +8,13 @@
 
 mod answer_body;
 mod chunked;
+mod delivery;
 mod stream;
 mod tracker;
 
 pub(super) use self::{
-    answer_body::{AnswerBody, Delivery},
+    answer_body::AnswerBody,
+    delivery::Delivery,
     stream::{ClientSocket, ClientStream},
     tracker::{ConnectionLimits, ConnectionTracker, RequestInFlight, TrackedConnection, UnreadBody},
 };

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to end")]
 
 mod app;
+mod architecture;
 mod bodies;
 mod checks;
 mod client;

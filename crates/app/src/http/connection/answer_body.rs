@@ -11,7 +11,7 @@ use actix_web::{
     web::Bytes,
 };
 
-use super::tracker::TrackedConnection;
+use super::{delivery::Delivery, tracker::TrackedConnection};
 
 /// How many bytes of an answer are put into the connection's write buffer at once: a client that does not read holds
 /// little more than that in memory.
@@ -26,12 +26,6 @@ pub(in crate::http) struct AnswerBody {
     delivery: Option<Box<dyn Delivery>>,
     /// `None` in tests without a connection.
     connection: Option<Arc<TrackedConnection>>,
-}
-
-/// Learns whether a whole answer was sent.
-pub(in crate::http) trait Delivery: Send {
-    /// The operating system took the whole answer. Otherwise the value is only dropped.
-    fn complete(self: Box<Self>);
 }
 
 impl AnswerBody {

@@ -14,8 +14,8 @@ use std::{
 use crate::observability::metrics::{EndReason, Metrics};
 
 use super::{
-    answer_body::Delivery,
     chunked::{ChunkedFraming, Progress},
+    delivery::Delivery,
 };
 
 /// How long a connection may idle while the server stops.

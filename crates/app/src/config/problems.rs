@@ -1,0 +1,27 @@
+//! Everything that is wrong with the configuration, reported at once.
+
+use std::fmt;
+
+/// Everything that is wrong with the configuration. Never holds a value.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Problems(pub(super) Vec<(&'static str, String)>);
+
+impl Problems {
+    /// The names of the variables that are wrong.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        self.0.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "crm: the configuration is not usable:")?;
+        for (name, problem) in &self.0 {
+            writeln!(f, "  {name} {problem}")?;
+        }
+        writeln!(f, "Every setting is explained in .env.example.")
+    }
+}
+
+impl std::error::Error for Problems {}
