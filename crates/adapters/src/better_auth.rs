@@ -13,7 +13,7 @@ use crm_domain::{
     clock::Clock,
     ids::UserId,
     role::{Actor, Role},
-    session::{NotSignedIn, Sessions},
+    session::{NotSignedIn, SessionLookup, Sessions},
     store_error::StoreError,
 };
 use diesel::{
@@ -40,12 +40,12 @@ pub struct BetterAuth {
 
 #[async_trait]
 impl Sessions for BetterAuth {
-    async fn find_actor(&self, cookie_header: &[u8]) -> Result<Result<Actor, NotSignedIn>, StoreError> {
+    async fn find_actor(&self, cookie_header: &[u8]) -> Result<SessionLookup, StoreError> {
         let Some(value) = self.cookie_name.find_in(cookie_header) else {
-            return Ok(Err(NotSignedIn::NoCookie));
+            return Ok(SessionLookup::NotSignedIn(NotSignedIn::NoCookie));
         };
         let Some(token) = self.secret.verify(&value) else {
-            return Ok(Err(NotSignedIn::BadSignature));
+            return Ok(SessionLookup::NotSignedIn(NotSignedIn::BadSignature));
         };
         let now = self.clock.now();
 
@@ -61,8 +61,8 @@ impl Sessions for BetterAuth {
         };
         let found: Option<(String, Option<String>)> = self.pool.read_row(statement).await?;
 
-        Ok(found
-            .map(|(id, role)| Actor { id: UserId::from_stored(id), role: Role::from_stored(role.as_deref()) })
-            .ok_or(NotSignedIn::NoSession))
+        Ok(found.map_or(SessionLookup::NotSignedIn(NotSignedIn::NoSession), |(id, role)| {
+            SessionLookup::SignedIn(Actor { id: UserId::from_stored(id), role: Role::from_stored(role.as_deref()) })
+        }))
     }
 }

@@ -16,7 +16,7 @@ mod note;
 pub(crate) mod pool;
 pub(crate) mod schema;
 pub mod schema_check;
-mod statement;
+pub(crate) mod statement;
 mod tag;
 mod timestamp;
 mod unit_of_work;

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use diesel::sql_types::Integer;
 use diesel_async::AsyncPgConnection;
 use tokio::runtime;
 use tokio_postgres::{Client, NoTls};
@@ -24,6 +25,7 @@ use crate::postgres::{
     Pool, PoolSettings, Postgres,
     connect::{Connector, PoolMode, SessionSettings},
     migrate,
+    statement::{Statement, named_row},
 };
 
 /// The key of the advisory lock under which the template is made.
@@ -104,6 +106,20 @@ impl TestDatabase {
     pub async fn connection(&self) -> AsyncPgConnection {
         self.connector().connect_plainly().await.expect("a connection")
     }
+}
+
+named_row! {
+    struct CountsRow {
+        total_visits: Integer => i32,
+        noshow_count: Integer => i32,
+    }
+}
+
+/// Runs a statement with the columns `total_visits` and `noshow_count` and reads its row as the adapters read all rows.
+pub async fn read_counts(pool: &Pool, sql: &'static str) -> (i32, i32) {
+    let row: Option<CountsRow> = pool.read_row(|| Statement::new(sql)).await.expect("an answer");
+    let CountsRow { total_visits, noshow_count } = row.expect("a row");
+    (total_visits, noshow_count)
 }
 
 /// Settings for tests: timeouts long enough for a busy machine and short enough to wait for.

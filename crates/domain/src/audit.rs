@@ -35,7 +35,7 @@ pub enum AuditEntity {
     TagAssignment(UserId, TagId),
 }
 
-/// A value of a changed field.
+/// A value of a changed field. A type of its own, because the domain has no JSON: the adapter makes JSON of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditValue {
     /// No value.

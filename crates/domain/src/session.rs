@@ -20,11 +20,45 @@ impl NotSignedIn {
     pub const ALL: [Self; 3] = [Self::NoCookie, Self::BadSignature, Self::NoSession];
 }
 
+/// The result of looking for the session of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionLookup {
+    /// The request has a valid session of this actor.
+    SignedIn(Actor),
+    /// The request has no valid session.
+    NotSignedIn(NotSignedIn),
+}
+
+impl SessionLookup {
+    /// The actor of a valid session.
+    #[must_use]
+    pub fn actor(self) -> Option<Actor> {
+        match self {
+            Self::SignedIn(actor) => Some(actor),
+            Self::NotSignedIn(_) => None,
+        }
+    }
+}
+
 /// The sessions of the platform that signs people in.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait Sessions: Send + Sync {
-    /// The actor whose session the request's `Cookie` header carries (several such headers joined by `"; "`), or why
-    /// there is none.
-    async fn find_actor(&self, cookie_header: &[u8]) -> Result<Result<Actor, NotSignedIn>, StoreError>;
+    /// Looks for the session that the request's `Cookie` header carries (several such headers joined by `"; "`).
+    async fn find_actor(&self, cookie_header: &[u8]) -> Result<SessionLookup, StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{role::Role, testing::actor};
+
+    #[test]
+    fn only_a_valid_session_has_an_actor() {
+        let desk = actor("usr_desk", Role::Receptionist);
+        assert_eq!(SessionLookup::SignedIn(desk.clone()).actor(), Some(desk));
+        for reason in NotSignedIn::ALL {
+            assert_eq!(SessionLookup::NotSignedIn(reason).actor(), None);
+        }
+    }
 }

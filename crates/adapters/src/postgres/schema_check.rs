@@ -1,4 +1,7 @@
 //! The check before serving: whether the database has what the statements of this service need.
+//!
+//! The list here differs from the tables in `schema` (types for diesel's query builder) and from the migration (whole
+//! tables): it says what each column is needed for, and whether it may hold `NULL`. Tests hold the three together.
 
 use std::collections::{HashMap, HashSet};
 

@@ -64,7 +64,7 @@ macro_rules! named_row {
 pub(crate) use {by_name, fold, join_chips, named_row};
 
 /// Reads the column of that name.
-pub(super) fn column<'a, Sql, Value>(row: &impl NamedRow<'a, Pg>, name: &str) -> deserialize::Result<Value>
+pub(crate) fn column<'a, Sql, Value>(row: &impl NamedRow<'a, Pg>, name: &str) -> deserialize::Result<Value>
 where
     Value: FromSql<Sql, Pg>,
 {
@@ -80,13 +80,13 @@ enum Part<'q> {
 }
 
 /// A statement. Its rows are declared by [`named_row`].
-pub(super) struct Statement<'q> {
+pub(crate) struct Statement<'q> {
     parts: Vec<Part<'q>>,
 }
 
 impl<'q> Statement<'q> {
     /// Begins a statement.
-    pub(super) fn new(sql: &'static str) -> Self {
+    pub(crate) fn new(sql: &'static str) -> Self {
         Self { parts: vec![Part::Sql(sql)] }
     }
 

@@ -7,7 +7,7 @@ use crm_adapters::{
         Pool, PoolSettings, Postgres,
         connect::{Connector, PoolMode, SessionSettings},
     },
-    testing::{TestDatabase, platform, pool_settings},
+    testing::{TestDatabase, platform, pool_settings, read_counts},
 };
 use crm_domain::{
     customer::ports::CustomerReads as _,
@@ -306,6 +306,15 @@ async fn what_a_trigger_says_does_not_reach_the_cause() {
         let error = tx.save_gates(&profile).await.unwrap_err();
         let StoreError::Unexpected(cause) = &error else { panic!("{error:?}") };
         assert!(!cause.to_string().contains("Jane") && !format!("{error:?}").contains("Jane"), "{error:?}");
+    }
+}
+
+/// Columns that change places in a statement stay with their fields.
+#[tokio::test]
+async fn columns_are_mapped_by_name() {
+    let database = TestDatabase::empty();
+    for sql in ["SELECT 7 AS total_visits, 3 AS noshow_count", "SELECT 3 AS noshow_count, 7 AS total_visits"] {
+        assert_eq!(read_counts(&database.pool(), sql).await, (7, 3), "{sql}");
     }
 }
 

@@ -233,7 +233,7 @@ async fn use_every_port(pool: &Pool, cookie: &str) -> Result<(), Box<dyn Error>>
     let customer = UserId::parse("usr_1").unwrap();
 
     let header = format!("better-auth.session_token={cookie}");
-    let desk = sessions.find_actor(header.as_bytes()).await?.unwrap();
+    let desk = sessions.find_actor(header.as_bytes()).await?.actor().unwrap();
     postgres.ping().await?;
     assert!(postgres.is_migrated().await?);
     let name = TagName::parse("VIP").unwrap();

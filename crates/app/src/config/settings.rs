@@ -1,4 +1,4 @@
-//! Every setting, in the order of `.env.example`; that file and the table in `README.md` are tested against it.
+//! Every setting, in the order of `.env.example`; that file and `docs/CONFIGURATION.md` are tested against it.
 
 /// One environment variable.
 #[derive(Debug)]

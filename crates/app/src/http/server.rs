@@ -40,6 +40,9 @@ use crate::{
 /// How many connections may wait to be accepted. The system's own limit (`net.core.somaxconn`) bounds it too.
 const BACKLOG: u32 = 4096;
 
+/// How many bytes the kernel keeps for each direction of a connection; Linux doubles it for its own book-keeping.
+const SOCKET_BUFFER: u32 = 128 * 1024;
+
 /// How often connections are checked for those that keep the server waiting.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -64,6 +67,10 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart need not wait for the connections of the process before it.
     socket.set_reuseaddr(true)?;
+    // Accepted sockets inherit these. Left to itself, the kernel keeps megabytes for a client that does not read, or whose
+    // requests are not read, and a container's memory limit counts them.
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()
 }

@@ -40,8 +40,14 @@ async fn the_same_assignment_made_fifty_times_at_once_is_one_row() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_entries_of_one_assignment_are_in_the_order_of_their_times() {
     let database = arranged().await;
-    let service = Service::start(&database, &[]).await;
-    let desks = (0..24).map(async |desk| {
+    let patient = [
+        ("DATABASE_POOL_WAIT_MS", "25000"),
+        ("DATABASE_LOCK_TIMEOUT_MS", "25000"),
+        ("DATABASE_STATEMENT_TIMEOUT_MS", "25000"),
+        ("REQUEST_TIMEOUT_MS", "60000"),
+    ];
+    let service = Service::start(&database, &patient).await;
+    let desks = (0..16).map(async |desk| {
         for n in 0..20 {
             let request = if (desk + n) % 2 == 0 {
                 service.request("POST", "/api/customers/usr_1/tags", "manager").json(&json!({"tagId": "tag_vip"}))

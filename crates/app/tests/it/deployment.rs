@@ -276,5 +276,5 @@ fn the_unit_gives_the_service_its_time_and_its_files() {
         found.unwrap().parse::<u64>().unwrap()
     };
     assert!(value("TimeoutStopSec") * 1000 > default("SHUTDOWN_DELAY_MS") + default("SHUTDOWN_TIMEOUT_MS"));
-    assert!(value("LimitNOFILE") > 2 * default("HTTP_MAX_CONNECTIONS") + default("DATABASE_POOL_SIZE") + 64);
+    assert!(value("LimitNOFILE") > default("HTTP_MAX_CONNECTIONS") + default("DATABASE_POOL_SIZE") + 64);
 }

@@ -138,14 +138,14 @@ async fn connections_killed_in_mid_traffic_cost_retryable_errors_at_most_and_the
     let service = Service::start(&database, &[]).await;
     let killer = database.client().await;
     let load = Load::on(&service, 8);
-    for _ in 0..10 {
+    for _ in 0..6 {
         load.more(40).await;
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'royal-glow-crm'";
         killer.execute(kill, &[]).await.unwrap();
     }
     let answers = load.ended().await;
-    assert!(answers.len() >= 400);
+    assert!(answers.len() >= 240);
     for (status, answer) in &answers {
         assert!(matches!(status, 200 | 201) || answer["error"]["retryable"] == true, "{status} {answer}");
     }
@@ -339,7 +339,7 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
     let (one, other) = tokio::join!(Service::start_at(&url, &settings), Service::start_at(&url, &settings));
     let loads = [Load::on(&one, 8), Load::on(&other, 8)];
     for load in &loads {
-        load.more(300).await;
+        load.more(150).await;
     }
     let mut answers = Vec::new();
     for load in loads {

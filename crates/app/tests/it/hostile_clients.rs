@@ -65,7 +65,7 @@ async fn flood(service: &Service, bytes: &[u8], limit_in_mb: u64) {
         stream
     });
     let mut connections = join_all(connections).await;
-    for _ in 0..20 {
+    for _ in 0..4 {
         assert_eq!(service.get("/livez", "manager").await.status, 200);
         // With sessions of their own, they may well keep all of the database's connections busy.
         assert!(matches!(service.get("/api/tags", "manager").await.status, 200 | 503));
@@ -86,10 +86,8 @@ async fn clients_that_pipeline_and_do_not_read_hold_little_memory() {
     let cookie = TestApp::cookie("manager");
     for request in [
         "GET /api/openapi.json HTTP/1.1\r\nHost: crm\r\n\r\n".to_owned(),
-        "GET /livez HTTP/1.1\r\nHost: crm\r\n\r\n".to_owned(),
         format!("GET /api/customers HTTP/1.1\r\nHost: crm\r\nCookie: {cookie}\r\n\r\n"),
-        // Bodies, after which more requests follow.
-        "POST /api/tags HTTP/1.1\r\nHost: crm\r\nContent-Length: 3\r\n\r\n{}\n".to_owned(),
+        // A body, after which more requests follow.
         "POST /api/tags HTTP/1.1\r\nHost: crm\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
     ] {
         flood(&service, request.repeat(2_500).as_bytes(), 96).await;

@@ -11,7 +11,7 @@ use actix_web::{
     middleware::Next,
     web,
 };
-use crm_domain::role::Role;
+use crm_domain::{role::Role, session::SessionLookup};
 use tracing::{Instrument as _, info_span};
 
 use super::{cross_site::is_same_site, rate_limit};
@@ -49,8 +49,8 @@ async fn run_checks(
     }
     let cookie = cookie_header(request.headers());
     let actor = match services.sessions.find_actor(&cookie).instrument(info_span!("session")).await? {
-        Ok(actor) => actor,
-        Err(reason) => {
+        SessionLookup::SignedIn(actor) => actor,
+        SessionLookup::NotSignedIn(reason) => {
             services.metrics.session_refused(reason);
             rate_limit::count_address(services, settings, request).await?;
             return Err(ApiError::Unauthenticated);

@@ -5,7 +5,7 @@
 
 #![expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context by reference")]
 
-use std::{collections::HashMap, fmt};
+use std::collections::HashMap;
 
 use crm_domain::{
     customer::NoShowCount,
@@ -16,78 +16,21 @@ use crm_domain::{
     tag::{TagColor, TagName},
     text,
 };
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
+use serde_json::Value;
 
 use crate::http::response::error::ApiError;
 
-/// The value of one name, before its rule is applied. A type of our own rather than `serde_json::Value`: it holds no nested values, so no
-/// input can make it large or deep.
+/// The value of one name, before its rule is applied.
 #[derive(Debug, Clone, PartialEq)]
 pub(in crate::http) enum RawValue {
-    Null,
-    Boolean(bool),
-    Integer(i128),
-    Float(f64),
+    /// A value of a body.
+    Json(Value),
+    /// A value of a query.
     Text(String),
-    /// An array or an object.
-    Composite,
     /// A query's value whose escapes are malformed or not UTF-8.
     Undecodable,
-    /// A body's member that was given more than once.
+    /// A body's field that was given more than once.
     Twice,
-}
-
-impl<'de> Deserialize<'de> for RawValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Json;
-
-        impl<'de> Visitor<'de> for Json {
-            type Value = RawValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a JSON value")
-            }
-
-            fn visit_unit<E>(self) -> Result<RawValue, E> {
-                Ok(RawValue::Null)
-            }
-
-            fn visit_bool<E>(self, value: bool) -> Result<RawValue, E> {
-                Ok(RawValue::Boolean(value))
-            }
-
-            fn visit_i64<E>(self, value: i64) -> Result<RawValue, E> {
-                Ok(RawValue::Integer(value.into()))
-            }
-
-            fn visit_u64<E>(self, value: u64) -> Result<RawValue, E> {
-                Ok(RawValue::Integer(value.into()))
-            }
-
-            fn visit_f64<E>(self, value: f64) -> Result<RawValue, E> {
-                Ok(RawValue::Float(value))
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<RawValue, E> {
-                Ok(RawValue::Text(value.to_owned()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<RawValue, A::Error> {
-                while items.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(RawValue::Composite)
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<RawValue, A::Error> {
-                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(RawValue::Composite)
-            }
-        }
-
-        deserializer.deserialize_any(Json)
-    }
 }
 
 /// The values of a body or a query by name. Names that no request struct asks for are ignored.
@@ -153,19 +96,18 @@ pub(in crate::http) fn required<T>(field: &Field<T>, context: &()) -> garde::Res
 
 fn string(raw: &RawValue) -> Result<&str, String> {
     match raw {
-        RawValue::Text(text) => Ok(text),
+        RawValue::Json(Value::String(text)) => Ok(text),
         _ => Err("must be a string".to_owned()),
     }
 }
 
 /// An integer of a JSON body. JSON has one kind of number: `3`, `3.0` and `3e0` are the same integer.
 fn integer(raw: &RawValue) -> Result<i128, String> {
-    match raw {
-        RawValue::Integer(integer) => Ok(*integer),
-        #[expect(clippy::cast_possible_truncation, reason = "a float too large becomes an integer too large")]
-        RawValue::Float(float) if float.fract() == 0.0 => Ok(*float as i128),
-        _ => Err("must be an integer".to_owned()),
-    }
+    let RawValue::Json(Value::Number(number)) = raw else { return Err("must be an integer".to_owned()) };
+    let whole = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
+    #[expect(clippy::cast_possible_truncation, reason = "a float too large becomes an integer too large")]
+    let whole = whole.or_else(|| number.as_f64().filter(|float| float.fract() == 0.0).map(|float| float as i128));
+    whole.ok_or_else(|| "must be an integer".to_owned())
 }
 
 /// An integer of a query: `7`, `+7`, `007`, white space around it ignored. One too long for any type is too large.
@@ -207,7 +149,7 @@ field_value!(BookingId, string, BookingId::parse);
 impl FieldValue for bool {
     fn read(raw: &RawValue) -> Result<Self, String> {
         match raw {
-            RawValue::Boolean(value) => Ok(*value),
+            RawValue::Json(Value::Bool(value)) => Ok(*value),
             _ => Err("must be true or false".to_owned()),
         }
     }
@@ -225,23 +167,16 @@ mod tests {
     use super::*;
 
     fn raw(json: &str) -> RawValue {
-        serde_json::from_str(json).unwrap()
+        RawValue::Json(serde_json::from_str(json).unwrap())
     }
 
+    /// With some of its features, `serde_json` takes an object with such a key for a value of another type.
     #[test]
-    fn json_is_raw_as_it_is() {
-        for (json, expected) in [
-            ("null", RawValue::Null),
-            ("true", RawValue::Boolean(true)),
-            ("-3", RawValue::Integer(-3)),
-            ("18446744073709551615", RawValue::Integer(u64::MAX.into())),
-            ("1.5", RawValue::Float(1.5)),
-            ("\"a\"", RawValue::Text("a".to_owned())),
-            ("[[1], {}]", RawValue::Composite),
-            (r#"{"$serde_json::private::RawValue":"42"}"#, RawValue::Composite),
-            (r#"{"$serde_json::private::Number":"42"}"#, RawValue::Composite),
-        ] {
-            assert_eq!(raw(json), expected, "{json}");
+    fn no_object_passes_for_another_value() {
+        for key in ["RawValue", "Number"] {
+            let value = raw(&format!("{{\"$serde_json::private::{key}\":\"42\"}}"));
+            assert!(matches!(&value, RawValue::Json(Value::Object(_))), "{value:?}");
+            assert!(integer(&value).is_err() && string(&value).is_err());
         }
     }
 
