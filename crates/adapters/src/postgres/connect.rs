@@ -30,9 +30,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server that does not even acknowledge what was sent is waited for: its host is gone.
 const SILENCE: Duration = Duration::from_secs(5);
 
-/// How long a connection may be silent before TCP asks whether the server is still there.
+/// How long a connection may be silent before TCP probes whether the server is still there. Less than the minute after
+/// which address translators begin to forget connections.
 const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// How long TCP waits between two probes.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How many probes may stay unanswered.
 const KEEP_ALIVE_RETRIES: u32 = 3;
 
 /// Why a database address was refused. Shown at start-up; never holds the address, which holds a password.
@@ -152,23 +157,23 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Reads an address. `sslmode` has libpq's meaning. `prefer` (the default) and `require` encrypt without verifying the
-    /// server. `verify-ca`, and `require` with `sslrootcert`, verify that the authority in `sslrootcert` issued the server's
-    /// certificate, whatever host it names. `verify-full` verifies the host's name too, by the system's roots or
-    /// `sslrootcert`.
+    /// Reads an address. `sslmode` has libpq's meaning (ADR 8). `prefer` (the default) and `require` encrypt without
+    /// verifying the server, unless `sslrootcert` names a file: then they verify like `verify-ca` that an authority in that
+    /// file issued the server's certificate, whatever host it names. `verify-full` verifies the host's name too, by the
+    /// system's roots or `sslrootcert`; `sslrootcert=system` makes it the default and is an error with anything weaker.
     pub fn parse(address: &str) -> Result<Self, AddressError> {
         let (base, query) = address.split_once('?').unwrap_or((address, ""));
         if !base.starts_with("postgres://") && !base.starts_with("postgresql://") {
             return Err(AddressError::Malformed("it does not begin with postgres://".to_owned()));
         }
-        let mut ssl_mode = "prefer".to_owned();
+        let mut ssl_mode: Option<String> = None;
         let mut root_certificate: Option<RootCertificate> = None;
         let mut rest = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = percent_decode_str(value).decode_utf8_lossy().into_owned();
             match name {
-                "sslmode" => ssl_mode = value,
+                "sslmode" => ssl_mode = Some(value),
                 "sslrootcert" if value == "system" => root_certificate = Some(RootCertificate::System),
                 "sslrootcert" => root_certificate = Some(RootCertificate::File(value)),
                 _ => rest.push(pair),
@@ -179,18 +184,7 @@ impl Connector {
         if config.get_application_name().is_none() {
             config.application_name("royal-glow-crm");
         }
-        // As libpq: `require` with a root certificate verifies like `verify-ca`, and the system's roots, which vouch for
-        // anybody, are for `verify-full` alone.
-        let (mode, tls) = match (ssl_mode.as_str(), &root_certificate) {
-            ("verify-full", root) => (SslMode::Require, verified_tls(root.as_ref())?),
-            (_, Some(RootCertificate::System)) => return Err(AddressError::SystemRootsNeedVerifyFull),
-            ("disable", _) => (SslMode::Disable, unverified_tls()),
-            ("prefer", _) => (SslMode::Prefer, unverified_tls()),
-            ("require", None) => (SslMode::Require, unverified_tls()),
-            ("require" | "verify-ca", Some(RootCertificate::File(path))) => (SslMode::Require, tls_of_authority(path)?),
-            ("verify-ca", None) => return Err(AddressError::VerifyCaNeedsRootCertificate),
-            _ => return Err(AddressError::SslMode),
-        };
+        let (mode, tls) = tls_of(ssl_mode.as_deref(), root_certificate.as_ref())?;
         config.ssl_mode(mode);
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
@@ -198,10 +192,14 @@ impl Connector {
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(SILENCE);
         }
-        // Below the minute after which address translators begin to forget idle connections.
-        if !query.contains("keepalives") {
-            config.keepalives(true).keepalives_idle(KEEP_ALIVE_IDLE);
-            config.keepalives_interval(KEEP_ALIVE_INTERVAL).keepalives_retries(KEEP_ALIVE_RETRIES);
+        if !rest.iter().any(|pair| pair.starts_with("keepalives_idle=")) {
+            config.keepalives_idle(KEEP_ALIVE_IDLE);
+        }
+        if config.get_keepalives_interval().is_none() {
+            config.keepalives_interval(KEEP_ALIVE_INTERVAL);
+        }
+        if config.get_keepalives_retries().is_none() {
+            config.keepalives_retries(KEEP_ALIVE_RETRIES);
         }
         Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
     }
@@ -273,6 +271,28 @@ enum RootCertificate {
     File(String),
 }
 
+/// The TLS settings for an address's `sslmode` and `sslrootcert`. With a file in `sslrootcert`, `prefer` verifies as in
+/// libpq, but a certificate that does not pass is an error: libpq would connect again, without encryption.
+fn tls_of(
+    ssl_mode: Option<&str>,
+    root_certificate: Option<&RootCertificate>,
+) -> Result<(SslMode, ClientConfig), AddressError> {
+    use RootCertificate::{File, System};
+    // The system's roots vouch for anybody, so without a check of the host's name they would verify nothing.
+    let default = if matches!(root_certificate, Some(System)) { "verify-full" } else { "prefer" };
+    Ok(match (ssl_mode.unwrap_or(default), root_certificate) {
+        ("verify-full", root) => (SslMode::Require, verified_tls(root)?),
+        (_, Some(System)) => return Err(AddressError::SystemRootsNeedVerifyFull),
+        ("disable", _) => (SslMode::Disable, unverified_tls()),
+        ("prefer", None) => (SslMode::Prefer, unverified_tls()),
+        ("prefer", Some(File(path))) => (SslMode::Prefer, tls_of_authority(path)?),
+        ("require", None) => (SslMode::Require, unverified_tls()),
+        ("require" | "verify-ca", Some(File(path))) => (SslMode::Require, tls_of_authority(path)?),
+        ("verify-ca", None) => return Err(AddressError::VerifyCaNeedsRootCertificate),
+        _ => return Err(AddressError::SslMode),
+    })
+}
+
 fn verified_tls(root_certificate: Option<&RootCertificate>) -> Result<ClientConfig, AddressError> {
     let Some(RootCertificate::File(path)) = root_certificate else {
         return tls_builder()
@@ -283,12 +303,8 @@ fn verified_tls(root_certificate: Option<&RootCertificate>) -> Result<ClientConf
     Ok(tls_builder().with_root_certificates(read_roots(path)?).with_no_client_auth())
 }
 
-/// Verifies who issued the server's certificate, and not which host it is for.
 fn tls_of_authority(path: &str) -> Result<ClientConfig, AddressError> {
-    let roots = Arc::new(read_roots(path)?);
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
-    let verifier = verifier.map_err(|error| AddressError::RootCertificate(error.to_string()))?;
-    let verifier = Arc::new(AnyHost(verifier));
+    let verifier = Arc::new(AnyHost::new(read_roots(path)?)?);
     Ok(tls_builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
@@ -309,6 +325,13 @@ fn read_roots(path: &str) -> Result<RootCertStore, AddressError> {
 /// Takes a certificate of a known authority for any host, as libpq does with `sslmode=verify-ca`.
 #[derive(Debug)]
 struct AnyHost(Arc<WebPkiServerVerifier>);
+
+impl AnyHost {
+    fn new(roots: RootCertStore) -> Result<Self, AddressError> {
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
+        verifier.map(Self).map_err(|error| AddressError::RootCertificate(error.to_string()))
+    }
+}
 
 impl ServerCertVerifier for AnyHost {
     fn verify_server_cert(
@@ -394,6 +417,8 @@ impl ServerCertVerifier for AnyCertificate {
 
 #[cfg(test)]
 mod tests {
+    use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
+
     use super::*;
 
     #[test]
@@ -421,7 +446,6 @@ mod tests {
             "postgres://crm:hunter2@localhost/crm?sslmode=require&sslrootcert=/nowhere/hunter.pem",
             "postgres://crm:hunter2@localhost/crm?sslmode=verify-ca",
             "postgres://crm:hunter2@localhost/crm?sslmode=require&sslrootcert=system",
-            "postgres://crm:hunter2@localhost/crm?sslrootcert=system",
             "postgres://crm:hunter2@localhost/crm?unheard=of",
         ] {
             let error = Connector::parse(address).unwrap_err().to_string();
@@ -429,5 +453,100 @@ mod tests {
         }
         let connector = Connector::parse("postgres://crm:hunter2@localhost/crm").unwrap();
         assert!(!format!("{connector:?}").contains("hunter2"));
+    }
+
+    fn parse(query: &str) -> Result<Config, AddressError> {
+        Connector::parse(&format!("postgres://crm@localhost/crm?{query}")).map(|connector| connector.config)
+    }
+
+    #[test]
+    fn sslmode_and_sslrootcert_mean_what_libpq_says() {
+        let (root, _) = authority();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), root.pem()).unwrap();
+        let file = file.path().display();
+        for (query, mode) in [
+            (String::new(), SslMode::Prefer),
+            ("sslmode=disable".to_owned(), SslMode::Disable),
+            ("sslmode=prefer".to_owned(), SslMode::Prefer),
+            ("sslmode=require".to_owned(), SslMode::Require),
+            ("sslmode=verify-full".to_owned(), SslMode::Require),
+            (format!("sslrootcert={file}"), SslMode::Prefer),
+            (format!("sslmode=disable&sslrootcert={file}"), SslMode::Disable),
+            (format!("sslmode=require&sslrootcert={file}"), SslMode::Require),
+            (format!("sslmode=verify-ca&sslrootcert={file}"), SslMode::Require),
+            (format!("sslmode=verify-full&sslrootcert={file}"), SslMode::Require),
+            // The system's roots make `verify-full` the default, in either order.
+            ("sslrootcert=system".to_owned(), SslMode::Require),
+            ("sslrootcert=system&sslmode=verify-full".to_owned(), SslMode::Require),
+        ] {
+            assert_eq!(parse(&query).unwrap().get_ssl_mode(), mode, "{query}");
+        }
+        for weaker in ["disable", "prefer", "require", "verify-ca"] {
+            let outcome = parse(&format!("sslmode={weaker}&sslrootcert=system"));
+            assert!(matches!(outcome, Err(AddressError::SystemRootsNeedVerifyFull)), "{weaker}");
+        }
+        assert!(matches!(parse("sslmode=verify-ca"), Err(AddressError::VerifyCaNeedsRootCertificate)));
+        for unknown in ["allow", "verify", ""] {
+            assert!(matches!(parse(&format!("sslmode={unknown}")), Err(AddressError::SslMode)), "{unknown}");
+        }
+        // Unlike libpq, which then verifies nothing in the weaker modes.
+        for mode in ["prefer", "require", "verify-ca", "verify-full"] {
+            let outcome = parse(&format!("sslmode={mode}&sslrootcert=/nowhere.pem"));
+            assert!(matches!(outcome, Err(AddressError::RootCertificate(_))), "{mode}");
+        }
+    }
+
+    #[test]
+    fn silent_connections_are_probed_unless_the_address_says_otherwise() {
+        let keep_alive = |query: &str| {
+            let config = parse(query).unwrap();
+            (
+                config.get_keepalives(),
+                config.get_keepalives_idle().as_secs(),
+                config.get_keepalives_interval().map(|interval| interval.as_secs()),
+                config.get_keepalives_retries(),
+            )
+        };
+        assert_eq!(keep_alive(""), (true, 30, Some(10), Some(3)));
+        assert_eq!(keep_alive("application_name=keepalives"), (true, 30, Some(10), Some(3)));
+        // Each of them by itself.
+        assert_eq!(keep_alive("keepalives_idle=600"), (true, 600, Some(10), Some(3)));
+        assert_eq!(keep_alive("keepalives_interval=5"), (true, 30, Some(5), Some(3)));
+        assert_eq!(keep_alive("keepalives_retries=9"), (true, 30, Some(10), Some(9)));
+        assert!(!keep_alive("keepalives=0").0);
+    }
+
+    /// An authority of its own.
+    fn authority() -> (Certificate, Issuer<'static, KeyPair>) {
+        let mut parameters = CertificateParams::new(Vec::<String>::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        (parameters.self_signed(&key).unwrap(), Issuer::new(parameters, key))
+    }
+
+    /// The host's name is compared last, so a certificate that fails by its name alone has passed everything else.
+    #[test]
+    fn a_certificate_of_a_known_authority_is_accepted_for_any_host_while_it_is_valid() {
+        let (root, issuer) = authority();
+        let (_, stranger) = authority();
+        let verifier = {
+            let mut roots = RootCertStore::empty();
+            roots.add(root.der().clone()).unwrap();
+            AnyHost::new(roots).unwrap()
+        };
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+        let verify = |issuer: &Issuer<'static, KeyPair>, host: &str, last_year: i32| {
+            let mut parameters = CertificateParams::new(vec!["db.example.com".to_owned()]).unwrap();
+            parameters.not_after = rcgen::date_time_ymd(last_year, 12, 31);
+            let certificate = parameters.signed_by(&KeyPair::generate().unwrap(), issuer).unwrap();
+            let host = ServerName::try_from(host.to_owned()).unwrap();
+            verifier.verify_server_cert(certificate.der(), &[], &host, &[], now)
+        };
+        for host in ["db.example.com", "other.example.com", "127.0.0.1"] {
+            assert!(verify(&issuer, host, 2030).is_ok(), "{host}");
+            assert!(verify(&issuer, host, 2026).is_err(), "{host}: expired");
+            assert!(verify(&stranger, host, 2030).is_err(), "{host}: of another authority");
+        }
     }
 }

@@ -8,7 +8,7 @@ use diesel::{
     dsl::sql,
     migration::{Migration, MigrationSource, MigrationVersion},
     pg::Pg,
-    sql_types::{BigInt, Bool, Text, Untyped},
+    sql_types::{BigInt, Bool, Text},
 };
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
@@ -22,14 +22,20 @@ const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
 /// The key of the advisory lock that keeps two instances from migrating at once; any constant of this service's own.
 const LOCK: i64 = 0x726F_7961_6C67_6C6F;
 
-/// How long a statement of a migration waits for a lock on a table.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+/// The `lock_timeout` of a migration's statements. While one waits for a lock on a table, all later statements of the
+/// platform on that table wait behind it. Shorter than PostgreSQL's default `deadlock_timeout`, so that the migration gives
+/// up before PostgreSQL looks for a deadlock, which might end a transaction of the platform.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// How long a migration pauses, without any lock, before it is tried again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// The back-off before the first retry of a migration. It doubles with each retry, up to [`LONGEST_BACK_OFF`].
+const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
+const LONGEST_BACK_OFF: Duration = Duration::from_secs(8);
 
-/// How long a migration is tried again while other programs keep its tables locked.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How often an instance asks whether another one has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// How long [`migrate`] retries a migration, and how long it waits for another instance.
+const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Why migrating failed. Shown to whoever runs it: these messages may name tables.
 #[derive(Debug, Error)]
@@ -40,12 +46,15 @@ pub enum MigrateError {
     /// A statement failed.
     #[error("the database refused")]
     Query(#[from] diesel::result::Error),
-    /// Other programs kept a table locked for too long. Nothing of the migration is applied.
+    /// Another instance was migrating all the time. This one has changed nothing.
+    #[error("another `crm migrate` has been running for {} s; wait until it ends, then run this again", .0.as_secs())]
+    Busy(Duration),
+    /// A migration failed again and again after it had waited; those before it stay applied, nothing of it is.
     #[error(
-        "another program's transaction kept a table locked for {} s; end it (pg_stat_activity shows it) and run this again",
-        PATIENCE.as_secs()
+        "a migration could not be applied, probably because a transaction of another program keeps a table locked; \
+         wait for that transaction or end it (pg_stat_activity shows it with an old xact_start), then run this again: {0}"
     )]
-    Locked,
+    Locked(Box<dyn std::error::Error + Send + Sync>),
     /// A migration failed; those before it stay applied, it and those after it are not.
     #[error("a migration failed: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
@@ -63,47 +72,84 @@ fn names(migrations: &Migrations) -> Vec<String> {
     migrations.iter().map(|migration| migration.name().to_string()).collect()
 }
 
-/// Applies what is pending, each migration in a transaction, and answers the names of what it applied. A second
-/// instance that starts meanwhile waits and then finds nothing to do. Needs a multi-threaded tokio runtime.
+/// Applies the pending migrations, each in a transaction, and returns the names of those it applied. A second instance
+/// that starts meanwhile waits and then finds nothing to do. Needs a multi-threaded tokio runtime.
+///
+/// # Errors
+///
+/// [`MigrateError::Locked`] and [`MigrateError::Busy`] after two minutes; see [`migrate_within`].
 pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError> {
+    migrate_within(connector, RETRY_TIMEOUT).await
+}
+
+/// Like [`migrate`], with `timeout` as the time for which it waits for another instance, and then for which it retries a
+/// migration that waits for a lock.
+///
+/// # Errors
+///
+/// [`MigrateError::Locked`] or [`MigrateError::Busy`] when that time has passed.
+pub async fn migrate_within(connector: &Connector, timeout: Duration) -> Result<Vec<String>, MigrateError> {
     let mut connection = connector.connect_plainly().await?;
-    // Waits as long as the other instance needs; the lock ends with the connection, whatever happens to this process.
-    connection.batch_execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
-    sql::<Untyped>("SELECT pg_advisory_lock(").bind::<BigInt, _>(LOCK).sql(")").execute(&mut connection).await?;
-    // A statement that waits for a lock on a table lets all later statements of the platform wait behind it.
-    connection.batch_execute(&format!("SET lock_timeout = {}", LOCK_TIMEOUT.as_millis())).await?;
+    // A migration may take long, but no statement of it may wait long.
+    let settings = format!("SET statement_timeout = 0; SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    connection.batch_execute(&settings).await?;
+    lock_out_other_instances(&mut connection, timeout).await?;
     let mut harness = AsyncMigrationHarness::new(connection);
     let mut applied = Vec::new();
+    let mut back_off = FIRST_BACK_OFF;
     let began = Instant::now();
-    let mut pause = interval_at(began + RETRY_INTERVAL, RETRY_INTERVAL);
-    // A migration is one transaction: what failed holds no lock and can be tried again.
     loop {
         match apply_pending(&mut harness, &mut applied) {
-            Err(MigrateError::Migration(error)) if is_lock_timeout(&*error) => {
-                if began.elapsed() > PATIENCE {
-                    return Err(MigrateError::Locked);
-                }
-                pause.tick().await;
-            }
-            done => return done.map(|()| applied),
+            // Rolled back: no lock is held during the back-off, and the platform's statements proceed.
+            Err(MigrateError::Locked(_)) if began.elapsed() < timeout => pause(back_off).await,
+            outcome => return outcome.map(|()| applied),
         }
+        back_off = LONGEST_BACK_OFF.min(back_off * 2);
     }
 }
 
+/// Takes the advisory lock, which ends with the connection, whatever happens to this process. It asks repeatedly, because
+/// a statement that waits holds a snapshot: vacuum would keep dead rows for it, and concurrent index builds would wait.
+async fn lock_out_other_instances(connection: &mut AsyncPgConnection, timeout: Duration) -> Result<(), MigrateError> {
+    let began = Instant::now();
+    loop {
+        let statement = sql::<Bool>("SELECT pg_try_advisory_lock(").bind::<BigInt, _>(LOCK).sql(")");
+        let is_locked: bool = statement.get_result(connection).await?;
+        if is_locked {
+            return Ok(());
+        }
+        if began.elapsed() >= timeout {
+            return Err(MigrateError::Busy(timeout));
+        }
+        pause(POLL_INTERVAL).await;
+    }
+}
+
+async fn pause(duration: Duration) {
+    interval_at(Instant::now() + duration, duration).tick().await;
+}
+
+/// Applies the pending migrations and adds their names to `applied`.
+///
+/// # Errors
+///
+/// [`MigrateError::Locked`] when a migration may succeed later. diesel does not pass on the SQLSTATE of a lock timeout,
+/// and its message may be in any language. But it takes [`LOCK_TIMEOUT`], and to retry a migration that failed for another
+/// reason after that time does no harm: it was one transaction, so nothing of it is applied.
 fn apply_pending(
     harness: &mut AsyncMigrationHarness<AsyncPgConnection>,
     applied: &mut Vec<String>,
 ) -> Result<(), MigrateError> {
     for migration in pending_in(&harness.applied_migrations().map_err(MigrateError::Migration)?)? {
-        harness.run_migration(&migration).map_err(MigrateError::Migration)?;
+        let began = Instant::now();
+        if let Err(cause) = harness.run_migration(&migration) {
+            let has_waited = began.elapsed() >= LOCK_TIMEOUT;
+            let is_retryable = has_waited && migration.metadata().run_in_transaction();
+            return Err(if is_retryable { MigrateError::Locked(cause) } else { MigrateError::Migration(cause) });
+        }
         applied.push(migration.name().to_string());
     }
     Ok(())
-}
-
-/// By the message: diesel's error of a migration shows its cause and does not hand it out.
-fn is_lock_timeout(error: &(dyn std::error::Error + Send + Sync)) -> bool {
-    error.to_string().contains("canceling statement due to lock timeout")
 }
 
 /// The names of the migrations that are not applied yet. Changes nothing. Needs a multi-threaded tokio runtime.

@@ -1,6 +1,6 @@
 //! Connections: what they are told, what their failures mean.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use crm_adapters::{
     postgres::{
@@ -165,16 +165,21 @@ async fn tls_means_what_libpq_says() {
     let connector = Connector::parse(&format!("{other_name}?{root}")).unwrap();
     assert!(connector.connect_plainly().await.is_err());
     // Whoever issued the certificate is known, so its host does not matter to the weaker modes.
-    for mode in ["verify-ca", "require"] {
-        let connector =
-            |root: &str| Connector::parse(&format!("{other_name}?sslmode={mode}&sslrootcert={root}")).unwrap();
-        assert!(connector(&file.path().display().to_string()).connect_plainly().await.is_ok(), "{mode}");
-        let stranger = tempfile::NamedTempFile::new().unwrap();
-        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
-        std::fs::write(stranger.path(), made.cert.pem()).unwrap();
-        let refused = connector(&stranger.path().display().to_string()).connect_plainly().await;
-        assert!(refused.is_err(), "{mode}: an authority that did not issue the server's certificate");
+    let stranger = tempfile::NamedTempFile::new().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(stranger.path(), made.cert.pem()).unwrap();
+    for mode in ["verify-ca", "require", "prefer"] {
+        let query = |root: &Path| format!("sslmode={mode}&sslrootcert={}", root.display());
+        let connector = Connector::parse(&format!("{other_name}?{}", query(file.path()))).unwrap();
+        assert!(connector.connect_plainly().await.is_ok(), "{mode}");
+        assert_eq!(encrypted(&query(file.path())).await, Ok(true), "{mode}");
+        // `prefer` does not fall back to a connection without encryption, as libpq would.
+        assert!(
+            encrypted(&query(stranger.path())).await.is_err(),
+            "{mode}: not the authority of the server's certificate"
+        );
     }
+    assert!(encrypted("sslrootcert=system").await.is_err(), "as with verify-full");
 }
 
 /// The platform migrates while this service serves: prepared statements that read the altered column are outdated on

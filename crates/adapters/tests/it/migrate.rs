@@ -1,7 +1,12 @@
 //! Migrations: on an empty database, on the platform's, from several instances at once.
 
+use std::time::Duration;
+
 use crm_adapters::{
-    postgres::{migrate, schema_check},
+    postgres::{
+        migrate::{self, MigrateError},
+        schema_check,
+    },
     testing::{TestDatabase, platform},
 };
 use tokio_postgres::Client;
@@ -132,30 +137,81 @@ async fn looking_for_pending_migrations_changes_nothing() {
     assert_eq!(tables, 0);
 }
 
+/// The platform's tables without `customer_profile`: to create it refers to `"user"`, which needs a lock that waits for
+/// writers. Gives a connection of the platform.
+async fn platform_without_profiles(database: &TestDatabase) -> Client {
+    let client = database.client().await;
+    client.batch_execute(PLATFORM).await.unwrap();
+    platform::user(&client, "usr_1", "Asha Rao", Some("customer")).await;
+    platform::user(&client, "usr_2", "Bela Shah", Some("customer")).await;
+    client.batch_execute("DROP TABLE customer_profile").await.unwrap();
+    client
+}
+
 /// A migration that waits for a lock gives up and lets the platform's statements pass before it tries again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_migration_that_waits_for_a_lock_does_not_hold_the_platform_up() {
     let database = TestDatabase::empty();
-    let mut client = database.client().await;
-    client.batch_execute(PLATFORM).await.unwrap();
-    platform::user(&client, "usr_1", "Asha Rao", Some("customer")).await;
-    // Making this table anew refers to "user", which needs a lock that waits for its writers.
-    client.batch_execute("DROP TABLE loyalty_account").await.unwrap();
+    let mut client = platform_without_profiles(&database).await;
     let holder = client.transaction().await.unwrap();
     holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
 
     let connector = database.connector();
     let migrating = tokio::spawn(async move { migrate::migrate(&connector).await });
-    crate::customer::until_somebody_waits_for_a_lock(&database).await;
-    // Queues behind the migration's request for a lock, and passes when that gives up.
     let platform = database.client().await;
-    platform.batch_execute("SET lock_timeout = '10s'").await.unwrap();
-    platform
-        .batch_execute("INSERT INTO \"user\" (id, name, email) VALUES ('usr_2', 'Zoë', 'zoe@example.com')")
-        .await
-        .unwrap();
+    platform.batch_execute("SET lock_timeout = '3s'").await.unwrap();
+    // At the first attempt and at a retry.
+    for _ in 0..2 {
+        crate::customer::until_somebody_waits_for_a_lock(&database).await;
+        // Waits behind the migration's request for a lock, and proceeds when that is given up.
+        platform.batch_execute("UPDATE \"user\" SET name = 'Bela' WHERE id = 'usr_2'").await.unwrap();
+    }
     assert!(!migrating.is_finished());
     holder.commit().await.unwrap();
     assert!(!migrating.await.unwrap().unwrap().is_empty());
     assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_migration_gives_up_when_a_table_stays_locked_and_leaves_nothing() {
+    let database = TestDatabase::empty();
+    let mut client = platform_without_profiles(&database).await;
+    let holder = client.transaction().await.unwrap();
+    holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
+
+    let outcome = migrate::migrate_within(&database.connector(), Duration::from_secs(1)).await;
+    let Err(error @ MigrateError::Locked(_)) = outcome else { panic!("{outcome:?}") };
+    assert!(error.to_string().contains("run this again"), "{error}");
+    let sql = "SELECT to_regclass('customer_profile') IS NULL";
+    assert!(database.client().await.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
+    assert!(!migrate::pending(&database.connector()).await.unwrap().is_empty());
+
+    holder.commit().await.unwrap();
+    assert!(!migrate::migrate(&database.connector()).await.unwrap().is_empty());
+}
+
+/// A failure of a migration's own is reported at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_migration_that_cannot_succeed_is_not_retried() {
+    let database = TestDatabase::empty();
+    // A foreign key cannot refer to a view.
+    database.client().await.batch_execute("CREATE VIEW \"user\" AS SELECT 'usr_1' AS id").await.unwrap();
+    let outcome = migrate::migrate_within(&database.connector(), Duration::from_secs(60)).await;
+    assert!(matches!(outcome, Err(MigrateError::Migration(_))), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_gives_up_when_another_one_does_not_end() {
+    let database = TestDatabase::empty();
+    let mut client = platform_without_profiles(&database).await;
+    let holder = client.transaction().await.unwrap();
+    holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
+    let connector = database.connector();
+    let first = tokio::spawn(async move { migrate::migrate(&connector).await });
+    crate::customer::until_somebody_waits_for_a_lock(&database).await;
+
+    let second = migrate::migrate_within(&database.connector(), Duration::from_secs(1)).await;
+    assert!(matches!(second, Err(MigrateError::Busy(_))), "{second:?}");
+    holder.commit().await.unwrap();
+    assert!(!first.await.unwrap().unwrap().is_empty());
 }
