@@ -41,7 +41,7 @@ enum Command {
 #[must_use]
 pub fn run() -> ExitCode {
     let Arguments { command } = Arguments::parse();
-    // For every client of TLS that is not told which one to take. Only a second call could fail.
+    // The default provider of every TLS client that names none. Only a second call could fail.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match command {
         Command::Serve => serve::run(),

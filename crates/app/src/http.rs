@@ -1,4 +1,4 @@
-//! HTTP: the server, the routes, what a request passes through and what is answered.
+//! HTTP: server, routes, middleware, handlers, requests and responses.
 //!
 //! A request passes through `middleware::request_context` (request id, log line, headers, errors in the contract's form) and
 //! `middleware::authorize` (the checks before any input is read) to its handler. A handler parses the request, calls one use

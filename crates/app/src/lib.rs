@@ -1,4 +1,4 @@
-//! The HTTP service around the domain: command line, configuration, HTTP.
+//! The HTTP service: command line, configuration, HTTP server.
 //!
 //! Imports point downwards only: [`cli`] and the commands, [`bootstrap`], [`http`], [`services`], [`observability`] and
 //! [`shutdown`], [`config`]. A test holds them to it (`tests/it/architecture.rs`).

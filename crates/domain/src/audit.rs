@@ -1,4 +1,4 @@
-//! What a change leaves behind: who changed what, from which value to which.
+//! Audit entries: who changed which field, with the old and the new value.
 //!
 //! Source: contract, "Everything", Audit. Exactly one entry for each change, in the same transaction; none when
 //! nothing changed; never a note's text.

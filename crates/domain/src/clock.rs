@@ -1,4 +1,4 @@
-//! The time, as ports, so that tests can fix it.
+//! The clocks as ports, so that tests can set the time.
 
 use std::time::Duration;
 

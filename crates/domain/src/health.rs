@@ -1,4 +1,4 @@
-//! Whether the store can serve, as a port: what readiness checks ask.
+//! The port of the readiness check: whether the store can serve.
 
 use async_trait::async_trait;
 

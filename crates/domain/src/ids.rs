@@ -1,4 +1,4 @@
-//! Ids: opaque text. Ours are a prefix and a ULID; those made elsewhere may have any shape.
+//! Ids: opaque text. This service creates a prefix and a ULID; other programs may use any form.
 
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! The customer, tag and note rules of the salon group, and the ports through which they reach the world.
+//! The customer, tag and note rules of the salon group, and the ports to storage, sessions, clocks and ids.
 //!
 //! # What lives here
 //!
 //! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`]. Beside each noun's types stand its
 //! `ports` (traits an adapter implements) and its `usecases` (plain structs that hold ports as `Arc<dyn …>`).
-//! [`unit_of_work`] is what every write goes through, [`audit`] what such a write leaves behind. Around the
-//! nouns: [`session`] and [`role`] (who is calling), [`rate_limit`] (how often), [`health`] (whether the store can serve).
+//! Every write runs in a [`unit_of_work`] and adds an entry to the [`audit`] log. Used by all nouns: [`session`] and [`role`]
+//! (the caller), [`rate_limit`] (the number of requests), [`health`] (whether the store can serve).
 //!
 //! # How to add a rule
 //!

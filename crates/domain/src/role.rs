@@ -1,4 +1,4 @@
-//! Roles, their order, and who is calling.
+//! Roles, their order, and the calling user (the actor).
 //!
 //! Source: contract, "Sessions and roles"; the stored form: `better-auth.md`, "The session".
 

@@ -1,4 +1,4 @@
-//! Who is calling, as a port: the platform's sessions.
+//! The port that finds the caller's session.
 
 use async_trait::async_trait;
 

@@ -7,10 +7,10 @@ use thiserror::Error;
 /// The underlying error of a failed port call. Logged at the HTTP boundary, never sent to a client.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
-/// A row that a new row points to.
+/// The kind of row that a new row references.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reference {
-    /// The caller: the author of a note, whoever assigns a tag.
+    /// The calling user: the author of a note, or the user who assigns a tag.
     Actor,
     /// The customer.
     Customer,
@@ -26,7 +26,7 @@ pub enum StoreError {
     /// The store cannot be reached, is too busy, or a deadline passed. Trying again may help.
     #[error("the store is unavailable")]
     Unavailable(#[source] Cause),
-    /// A row that a new row points to was deleted meanwhile.
+    /// The row that a new row references was deleted in the meantime.
     #[error("a row that is pointed to is missing: {0:?}")]
     Missing(Reference),
     /// Anything else.

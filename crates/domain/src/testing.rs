@@ -98,11 +98,11 @@ impl Ids for SequentialIds {
     }
 }
 
-/// A store whose one unit of work is `tx`.
+/// A store whose only unit of work is `unit`.
 #[must_use]
-pub fn store_of(tx: MockUnitOfWork) -> Arc<dyn Store> {
+pub fn store_of(unit: MockUnitOfWork) -> Arc<dyn Store> {
     let mut store = MockStore::new();
-    store.expect_begin().times(1).return_once(move || Ok(Box::new(tx)));
+    store.expect_begin().times(1).return_once(move || Ok(Box::new(unit)));
     Arc::new(store)
 }
 

@@ -1,4 +1,4 @@
-//! Text that people typed: white space, trimming, length and the one character PostgreSQL cannot keep.
+//! Text from users: white space, trimming, length, and NUL, which PostgreSQL cannot store.
 //!
 //! Source: contract, "GET /api/customers" (white space is ECMAScript's, lengths are counted in Unicode scalar
 //! values after trimming) and "Everything" (a NUL anywhere in a string is refused).

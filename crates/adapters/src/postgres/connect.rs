@@ -1,4 +1,4 @@
-//! How a connection is made: the address, TLS, and what every connection is told first.
+//! Opens connections: the address, TLS, and the settings of each session.
 
 use std::{
     fmt, fs,
@@ -63,21 +63,21 @@ pub enum AddressError {
     SystemCertificates(String),
 }
 
-/// What stands between this service and PostgreSQL.
+/// The kind of connection pooler between this service and PostgreSQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PoolMode {
-    /// Nothing, or a pooler that gives a client its server connection for as long as it likes: settings are told once a
+    /// Nothing, or a pooler that assigns a server connection to a client until it disconnects. Settings are set once for each
     /// connection, and prepared statements are kept.
     Session,
     /// A pooler such as PgBouncer in transaction mode, where each transaction may run on another server connection:
-    /// every statement runs in a transaction that is told the settings, and nothing is kept beyond it.
+    /// every statement runs in a transaction that sets its own settings, and nothing outlives it.
     Transaction,
 }
 
-/// What every connection is told first.
+/// The settings of each connection or transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionSettings {
-    /// Whether a connection is told once, or each transaction.
+    /// Whether they are set for a connection or for each transaction.
     pub mode: PoolMode,
     /// The longest a statement may run.
     pub statement_timeout: Duration,
@@ -109,8 +109,8 @@ impl SessionSettings {
     }
 }
 
-/// Asks for messages in English where the role may choose their language: errors are told apart by them (see
-/// [`super::error`]): for the connection, or with `is_local` for the transaction.
+/// The statement that sets the language of messages to English if the role may do so, because [`super::error`] distinguishes
+/// errors by their messages. It holds for the connection, or with `is_local` for the transaction.
 pub(super) fn english_messages(is_local: &str) -> String {
     format!("SELECT set_config('lc_messages', 'C', {is_local}) WHERE has_parameter_privilege('lc_messages', 'SET')")
 }
@@ -209,7 +209,7 @@ impl Connector {
         let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(cause_of(&error));
         let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(failed)?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            // Its error reaches whoever waits for an answer.
+            // The statement that waits for a result gets this error too.
             let _ = connection.await;
         }));
         let for_session = match settings.mode {

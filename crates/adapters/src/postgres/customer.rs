@@ -1,4 +1,4 @@
-//! Customers: the view of one, and the profile row under a lock.
+//! Customers: reads one profile, locks and updates its row.
 
 use async_trait::async_trait;
 use crm_domain::{

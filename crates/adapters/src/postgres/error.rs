@@ -1,12 +1,12 @@
-//! What a failure of the database means to the domain: the one place that reads diesel's errors.
+//! Converts diesel's errors to the domain's. No other file inspects diesel's errors.
 //!
 //! A cause is logged, so it must not hold personal data. PostgreSQL puts values into the details of an error and into some
 //! messages, and a trigger of the platform's may raise any text. So a cause holds the names of the constraint, table and
-//! column, and of the message only what stands in a list of messages that are known to begin so.
+//! column, and of the message only a beginning that is in a fixed list.
 //!
-//! diesel passes on a kind for the usual violations, and no SQLSTATE. What it calls unknown is told apart by the begin of
-//! its English message; [`super::connect`] asks for English where the role may, and the check before serving warns
-//! elsewhere.
+//! diesel passes on a kind for the usual violations, and no SQLSTATE. This file distinguishes the other errors by the
+//! beginning of their English message. [`super::connect`] sets the language to English if the role may; otherwise the check
+//! before serving logs a warning.
 
 use std::fmt;
 

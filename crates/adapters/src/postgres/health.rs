@@ -1,4 +1,4 @@
-//! The database's health: whether it answers, and has what this service needs.
+//! The health check of the database: connection, tables, columns, migrations.
 
 use async_trait::async_trait;
 use crm_domain::{

@@ -37,7 +37,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// How long [`migrate`] retries a migration, and how long it waits for another instance.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Why migrating failed. Shown to whoever runs it: these messages may name tables.
+/// Why migrating failed. Only the operator sees these messages, so they may name tables.
 #[derive(Debug, Error)]
 pub enum MigrateError {
     /// No connection.

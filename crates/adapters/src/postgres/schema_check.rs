@@ -317,7 +317,7 @@ named_row! {
     }
 }
 
-/// Whether PostgreSQL's messages are in English, by which some failures are told apart (see [`super::error`]).
+/// Whether PostgreSQL's messages are in English. [`super::error`] distinguishes some errors by their messages.
 pub async fn messages_are_english(pool: &Pool) -> Result<bool, StoreError> {
     let statement = || Statement::new("SELECT current_setting('lc_messages') ~ '^(C|POSIX|en|$)' AS is_english");
     let row: Option<EnglishRow> = pool.read_row(statement).await?;

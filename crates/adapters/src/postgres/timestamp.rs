@@ -1,7 +1,6 @@
 //! Timestamps and dates read from PostgreSQL, clamped to the years 0001–9999 that the API can express.
 //!
-//! PostgreSQL knows `infinity` and years without four digits. One such value, whoever wrote it, must not make a whole page
-//! fail. Source: contract, "Envelope" (a timestamp is "always exactly that form").
+//! PostgreSQL knows `infinity` and years without four digits. One such value must not make a whole page fail. Source: contract, "Envelope" (a timestamp is "always exactly that form").
 
 use diesel::{
     deserialize::{self, FromSql, FromSqlRow},

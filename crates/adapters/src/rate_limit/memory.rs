@@ -13,8 +13,8 @@ use crm_domain::{
 };
 use lru::LruCache;
 
-/// The most keys that are held. The least recently seen goes first: whoever calls from more addresses than this within a
-/// window is not limited by address, and the process's memory is bounded.
+/// The largest number of keys in memory. A new key beyond it evicts the least recently used one. So memory is bounded, but
+/// a client with more addresses than this within a window is not limited by address.
 const MAX_KEYS: NonZeroUsize = NonZeroUsize::new(100_000).unwrap();
 
 /// Rate limits of this process alone.

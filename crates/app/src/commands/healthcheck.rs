@@ -1,4 +1,4 @@
-//! `crm healthcheck`: asks the service in the same container whether it lives.
+//! `crm healthcheck`: requests `/livez` of the service in the same container.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -1,4 +1,4 @@
-//! Everything that is wrong with the configuration, reported at once.
+//! Collects the errors of a configuration, so that one message lists all.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Reading settings one by one, keeping account of everything that is wrong.
+//! Reads and parses single settings, and collects the errors.
 
 use std::{collections::HashSet, net::SocketAddr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Client connections: how many there may be, and what one of them may hold.
+//! Client connections: their limits in number, memory and time.
 //!
 //! actix-http reads as many pipelined requests as a client sends, writes answers as long as memory lasts, and times only
 //! the first header of a connection. So a [`ClientStream`] stands between the socket and actix-http. It hands over one

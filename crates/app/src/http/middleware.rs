@@ -1,4 +1,4 @@
-//! Middleware: what every request passes through before its handler, and its response after it.
+//! Middleware: code that runs before and after the handlers.
 
 pub(super) mod authorize;
 pub(super) mod cors;

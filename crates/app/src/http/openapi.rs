@@ -1,4 +1,4 @@
-//! The description of the API.
+//! The OpenAPI document.
 
 pub(super) mod document;
 mod examples;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{config::http::HttpSettings, services::ServicesData, shutdown::Lifecycle};
 
-/// Every endpoint: its least role and its handler, whose attribute says where it is route.
+/// Every endpoint: its least role and its handler, whose attribute states the path.
 fn endpoints() -> Vec<Endpoint> {
     let front_desk = Role::Receptionist;
     let managers = Role::Manager;

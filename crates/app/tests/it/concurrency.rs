@@ -54,7 +54,8 @@ async fn the_audit_entries_of_one_assignment_are_in_the_order_of_their_times() {
             } else {
                 service.request("DELETE", "/api/customers/usr_1/tags/tag_vip", "manager")
             };
-            assert!(matches!(taken(request).await.status, 200 | 201));
+            let answer = taken(request).await;
+            assert!(matches!(answer.status, 200 | 201), "{}", answer.text);
         }
     });
     join_all(desks).await;

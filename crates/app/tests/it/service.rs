@@ -163,6 +163,8 @@ pub(crate) fn settings(database_url: &str) -> Vec<(&str, &str)> {
         ("METRICS_ADDRESS", "127.0.0.1:0"),
         ("RATE_LIMIT_USER_REQUESTS", "1000000"),
         ("RATE_LIMIT_ADDRESS_REQUESTS", "1000000"),
+        // Ten connections at once, each with a TLS handshake and a password check, take seconds on a busy machine.
+        ("DATABASE_CONNECT_TIMEOUT_MS", "20000"),
     ]
 }
 

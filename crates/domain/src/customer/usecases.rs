@@ -1,4 +1,4 @@
-//! What the front desk and managers do with a customer.
+//! The customer use cases: show a profile, override the booking gates.
 
 use std::sync::Arc;
 
@@ -81,13 +81,13 @@ mod tests {
 
     #[tokio::test]
     async fn an_override_is_saved_audited_and_committed() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_profile().times(1).returning(|_| Ok(Some(profile("usr_1", 3, true))));
-        tx.expect_save_gates()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_profile().times(1).returning(|_| Ok(Some(profile("usr_1", 3, true))));
+        unit.expect_save_gates()
             .times(1)
             .withf(|saved| saved.noshow_count == 0 && saved.booking_requires_approval && saved.updated_at == NOW)
             .returning(|_| Ok(()));
-        tx.expect_insert_audit_entry()
+        unit.expect_insert_audit_entry()
             .times(1)
             .withf(|entry| {
                 entry.actor.as_str() == "usr_manager"
@@ -95,20 +95,20 @@ mod tests {
                     && entry.change.new_values == Some(vec![("noshowCount", AuditValue::Integer(0))])
             })
             .returning(|_| Ok(()));
-        tx.expect_commit().times(1).returning(|| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
 
-        let customers = customers(store_of(tx), MockCustomerReads::new());
+        let customers = customers(store_of(unit), MockCustomerReads::new());
         let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert_eq!(answer.unwrap().noshow_count, 0);
     }
 
     #[tokio::test]
     async fn equal_values_save_and_audit_nothing() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 0, true))));
-        tx.expect_commit().times(1).returning(|| Ok(()));
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 0, true))));
+        unit.expect_commit().times(1).returning(|| Ok(()));
 
-        let customers = customers(store_of(tx), MockCustomerReads::new());
+        let customers = customers(store_of(unit), MockCustomerReads::new());
         let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert_eq!(answer.unwrap(), profile("usr_1", 0, true));
     }
@@ -126,37 +126,37 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_customer_is_refused_without_a_commit() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_profile().returning(|_| Ok(None));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_profile().returning(|_| Ok(None));
+        unit.expect_rollback().times(1).returning(|| Ok(()));
 
-        let customers = customers(store_of(tx), MockCustomerReads::new());
+        let customers = customers(store_of(unit), MockCustomerReads::new());
         let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert!(matches!(answer, Err(CustomerError::NotFound)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_failing_audit_undoes_the_change() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
-        tx.expect_save_gates().returning(|_| Ok(()));
-        tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
+        unit.expect_save_gates().returning(|_| Ok(()));
+        unit.expect_insert_audit_entry().returning(|_| Err(unavailable()));
+        unit.expect_rollback().times(1).returning(|| Ok(()));
 
-        let customers = customers(store_of(tx), MockCustomerReads::new());
+        let customers = customers(store_of(unit), MockCustomerReads::new());
         let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert!(matches!(answer, Err(CustomerError::Store(_))), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_failing_commit_is_not_a_success() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
-        tx.expect_save_gates().returning(|_| Ok(()));
-        tx.expect_insert_audit_entry().returning(|_| Ok(()));
-        tx.expect_commit().returning(|| Err(unavailable()));
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
+        unit.expect_save_gates().returning(|_| Ok(()));
+        unit.expect_insert_audit_entry().returning(|_| Ok(()));
+        unit.expect_commit().returning(|| Err(unavailable()));
 
-        let customers = customers(store_of(tx), MockCustomerReads::new());
+        let customers = customers(store_of(unit), MockCustomerReads::new());
         let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
         assert!(matches!(answer, Err(CustomerError::Store(_))), "{answer:?}");
     }

@@ -1,4 +1,4 @@
-//! What the directory needs from a store.
+//! The port of the directory use case.
 
 use async_trait::async_trait;
 

@@ -1,4 +1,4 @@
-//! What the front desk does with the directory.
+//! The directory use case: search and sort customers, page by page.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the front desk does with notes.
+//! The note use cases: list and write notes.
 
 use std::sync::Arc;
 
@@ -79,8 +79,8 @@ mod tests {
         Notes { store, reads: Arc::new(reads), clock: clock(), ids: Arc::new(SequentialIds::default()) }
     }
 
-    async fn write(tx: MockUnitOfWork, booking: Option<&str>) -> Result<Note, NoteError> {
-        notes(store_of(tx), MockNoteReads::new())
+    async fn write(unit: MockUnitOfWork, booking: Option<&str>) -> Result<Note, NoteError> {
+        notes(store_of(unit), MockNoteReads::new())
             .write(
                 &actor("usr_desk", Role::Receptionist),
                 UserId::parse("usr_1").unwrap(),
@@ -92,84 +92,84 @@ mod tests {
 
     /// A unit of work that sees the customer and the booking and ends in a roll-back.
     fn refusing_tx() -> MockUnitOfWork {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_booking_is_of_customer().returning(|_, _| Ok(true));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
-        tx
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_customer_exists().returning(|_| Ok(true));
+        unit.expect_booking_is_of_customer().returning(|_, _| Ok(true));
+        unit.expect_rollback().times(1).returning(|| Ok(()));
+        unit
     }
 
     #[tokio::test]
     async fn a_note_is_inserted_audited_and_committed() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_booking_is_of_customer().times(1).returning(|_, _| Ok(true));
-        tx.expect_insert_note()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_customer_exists().returning(|_| Ok(true));
+        unit.expect_booking_is_of_customer().times(1).returning(|_, _| Ok(true));
+        unit.expect_insert_note()
             .times(1)
             .withf(|note| note.author.as_str() == "usr_desk" && note.created_at == NOW)
             .returning(|_| Ok(()));
-        tx.expect_insert_audit_entry()
+        unit.expect_insert_audit_entry()
             .times(1)
             .withf(|entry| !format!("{entry:?}").contains("patch test"))
             .returning(|_| Ok(()));
-        tx.expect_commit().times(1).returning(|| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
 
-        let note = write(tx, Some("bkg_1")).await.unwrap();
+        let note = write(unit, Some("bkg_1")).await.unwrap();
         assert!(note.id.as_str().starts_with("note_"));
         assert_eq!(note.content.as_str(), "patch test first");
     }
 
     #[tokio::test]
     async fn without_a_booking_none_is_looked_for() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_insert_note().returning(|_| Ok(()));
-        tx.expect_insert_audit_entry().returning(|_| Ok(()));
-        tx.expect_commit().times(1).returning(|| Ok(()));
-        assert_eq!(write(tx, None).await.unwrap().booking, None);
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_customer_exists().returning(|_| Ok(true));
+        unit.expect_insert_note().returning(|_| Ok(()));
+        unit.expect_insert_audit_entry().returning(|_| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
+        assert_eq!(write(unit, None).await.unwrap().booking, None);
     }
 
     #[tokio::test]
     async fn an_unknown_customer_is_refused_before_the_booking() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_customer_exists().returning(|_| Ok(false));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
-        let answer = write(tx, Some("bkg_of_another")).await;
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_customer_exists().returning(|_| Ok(false));
+        unit.expect_rollback().times(1).returning(|| Ok(()));
+        let answer = write(unit, Some("bkg_of_another")).await;
         assert!(matches!(answer, Err(NoteError::CustomerNotFound)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_booking_of_another_customer_is_refused() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_customer_exists().returning(|_| Ok(true));
-        tx.expect_booking_is_of_customer().returning(|_, _| Ok(false));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
-        let answer = write(tx, Some("bkg_of_another")).await;
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_customer_exists().returning(|_| Ok(true));
+        unit.expect_booking_is_of_customer().returning(|_, _| Ok(false));
+        unit.expect_rollback().times(1).returning(|| Ok(()));
+        let answer = write(unit, Some("bkg_of_another")).await;
         assert!(matches!(answer, Err(NoteError::BookingNotOfCustomer)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn what_went_away_meanwhile_is_told_apart() {
-        let mut tx = refusing_tx();
-        tx.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Customer)));
-        assert!(matches!(write(tx, None).await, Err(NoteError::CustomerNotFound)));
+        let mut unit = refusing_tx();
+        unit.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Customer)));
+        assert!(matches!(write(unit, None).await, Err(NoteError::CustomerNotFound)));
 
-        let mut tx = refusing_tx();
-        tx.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Booking)));
-        assert!(matches!(write(tx, Some("bkg_1")).await, Err(NoteError::BookingNotOfCustomer)));
+        let mut unit = refusing_tx();
+        unit.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Booking)));
+        assert!(matches!(write(unit, Some("bkg_1")).await, Err(NoteError::BookingNotOfCustomer)));
 
-        let mut tx = refusing_tx();
-        tx.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Actor)));
-        let answer = write(tx, None).await;
+        let mut unit = refusing_tx();
+        unit.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Actor)));
+        let answer = write(unit, None).await;
         assert!(matches!(answer, Err(NoteError::Store(StoreError::Missing(Reference::Actor)))), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_failing_audit_undoes_the_note() {
-        let mut tx = refusing_tx();
-        tx.expect_insert_note().returning(|_| Ok(()));
-        tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
-        let answer = write(tx, None).await;
+        let mut unit = refusing_tx();
+        unit.expect_insert_note().returning(|_| Ok(()));
+        unit.expect_insert_audit_entry().returning(|_| Err(unavailable()));
+        let answer = write(unit, None).await;
         assert!(matches!(answer, Err(NoteError::Store(StoreError::Unavailable(_)))), "{answer:?}");
     }
 

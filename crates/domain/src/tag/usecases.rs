@@ -1,4 +1,4 @@
-//! What the front desk and managers do with tags.
+//! The tag use cases: list and create tags, assign and remove them.
 
 use std::sync::Arc;
 
@@ -122,137 +122,137 @@ mod tests {
 
     /// A unit of work that sees the customer and the tag, ends in a roll-back, and never audits.
     fn refusing_tx() -> MockUnitOfWork {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_assignment()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_assignment()
             .times(1)
             .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
-        tx
+        unit.expect_rollback().times(1).returning(|| Ok(()));
+        unit
     }
 
-    async fn assign(tx: MockUnitOfWork) -> Result<(), TagError> {
+    async fn assign(unit: MockUnitOfWork) -> Result<(), TagError> {
         let (customer, tag) = ids();
-        tags(store_of(tx)).assign(&desk(), customer, tag).await
+        tags(store_of(unit)).assign(&desk(), customer, tag).await
     }
 
     #[tokio::test]
     async fn a_new_tag_is_inserted_audited_and_committed() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_insert_tag().times(1).withf(|tag| tag.slug == "at-risk").returning(|_| Ok(true));
-        tx.expect_insert_audit_entry()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_insert_tag().times(1).withf(|tag| tag.slug == "at-risk").returning(|_| Ok(true));
+        unit.expect_insert_audit_entry()
             .times(1)
             .withf(|entry| entry.change.action == AuditAction::Create && entry.actor.as_str() == "usr_desk")
             .returning(|_| Ok(()));
-        tx.expect_commit().times(1).returning(|| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
 
         let name = TagName::parse("At Risk").unwrap();
-        let tag = tags(store_of(tx)).create(&desk(), &name, None).await.unwrap();
+        let tag = tags(store_of(unit)).create(&desk(), &name, None).await.unwrap();
         assert_eq!((tag.name.as_str(), tag.created_at), ("At Risk", NOW));
         assert!(tag.id.as_str().starts_with("tag_"));
     }
 
     #[tokio::test]
     async fn a_taken_slug_is_refused_without_an_effect() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_insert_tag().returning(|_| Ok(false));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_insert_tag().returning(|_| Ok(false));
+        unit.expect_rollback().times(1).returning(|| Ok(()));
 
         let name = TagName::parse("VIP").unwrap();
-        let answer = tags(store_of(tx)).create(&desk(), &name, None).await;
+        let answer = tags(store_of(unit)).create(&desk(), &name, None).await;
         assert!(matches!(answer, Err(TagError::SlugTaken)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_failing_audit_undoes_the_tag() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_insert_tag().returning(|_| Ok(true));
-        tx.expect_insert_audit_entry().returning(|_| Err(unavailable()));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_insert_tag().returning(|_| Ok(true));
+        unit.expect_insert_audit_entry().returning(|_| Err(unavailable()));
+        unit.expect_rollback().times(1).returning(|| Ok(()));
 
         let name = TagName::parse("VIP").unwrap();
-        let answer = tags(store_of(tx)).create(&desk(), &name, None).await;
+        let answer = tags(store_of(unit)).create(&desk(), &name, None).await;
         assert!(matches!(answer, Err(TagError::Store(_))), "{answer:?}");
     }
 
     #[tokio::test]
     async fn a_first_assignment_is_audited() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_assignment()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_assignment()
             .times(1)
             .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
-        tx.expect_insert_assignment()
+        unit.expect_insert_assignment()
             .times(1)
             .withf(|row| row.assigned_by.as_str() == "usr_desk" && row.assigned_at == NOW)
             .returning(|_| Ok(true));
-        tx.expect_insert_audit_entry()
+        unit.expect_insert_audit_entry()
             .times(1)
             .withf(|entry| {
                 let (customer, tag) = ids();
                 entry.change.entity == AuditEntity::TagAssignment(customer, tag)
             })
             .returning(|_| Ok(()));
-        tx.expect_commit().times(1).returning(|| Ok(()));
-        assign(tx).await.unwrap();
+        unit.expect_commit().times(1).returning(|| Ok(()));
+        assign(unit).await.unwrap();
     }
 
     #[tokio::test]
     async fn a_second_assignment_is_fine_and_not_audited() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_assignment()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_assignment()
             .times(1)
             .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
-        tx.expect_insert_assignment().returning(|_| Ok(false));
-        tx.expect_commit().times(1).returning(|| Ok(()));
-        assign(tx).await.unwrap();
+        unit.expect_insert_assignment().returning(|_| Ok(false));
+        unit.expect_commit().times(1).returning(|| Ok(()));
+        assign(unit).await.unwrap();
     }
 
     #[tokio::test]
     async fn the_customer_is_looked_for_before_the_tag() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_assignment()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_assignment()
             .times(1)
             .returning(|_, _| Ok(AssignmentTarget { customer_exists: false, tag_exists: false }));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
-        let answer = assign(tx).await;
+        unit.expect_rollback().times(1).returning(|| Ok(()));
+        let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::CustomerNotFound)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn an_unknown_tag_is_refused() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_assignment()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_assignment()
             .times(1)
             .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: false }));
-        tx.expect_rollback().times(1).returning(|| Ok(()));
-        let answer = assign(tx).await;
+        unit.expect_rollback().times(1).returning(|| Ok(()));
+        let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::NotFound)), "{answer:?}");
     }
 
     #[tokio::test]
     async fn what_went_away_meanwhile_is_not_found() {
-        let mut tx = refusing_tx();
-        tx.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Customer)));
-        let answer = assign(tx).await;
+        let mut unit = refusing_tx();
+        unit.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Customer)));
+        let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::CustomerNotFound)), "{answer:?}");
 
-        let mut tx = refusing_tx();
-        tx.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Tag)));
-        let answer = assign(tx).await;
+        let mut unit = refusing_tx();
+        unit.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Tag)));
+        let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::NotFound)), "{answer:?}");
 
-        let mut tx = refusing_tx();
-        tx.expect_insert_assignment().returning(|_| Err(unavailable()));
-        let answer = assign(tx).await;
+        let mut unit = refusing_tx();
+        unit.expect_insert_assignment().returning(|_| Err(unavailable()));
+        let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::Store(_))), "{answer:?}");
     }
 
     #[tokio::test]
     async fn removing_tells_the_audit_what_was_there() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_assignment()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_assignment()
             .times(1)
             .returning(|_, _| Ok(AssignmentTarget { customer_exists: true, tag_exists: true }));
-        tx.expect_delete_assignment().times(1).returning(|customer, tag| {
+        unit.expect_delete_assignment().times(1).returning(|customer, tag| {
             Ok(Some(Assignment {
                 customer: customer.clone(),
                 tag: tag.clone(),
@@ -260,25 +260,25 @@ mod tests {
                 assigned_at: NOW,
             }))
         });
-        tx.expect_insert_audit_entry()
+        unit.expect_insert_audit_entry()
             .times(1)
             .withf(|entry| entry.change.action == AuditAction::Delete && entry.change.old_values.is_some())
             .returning(|_| Ok(()));
-        tx.expect_commit().times(1).returning(|| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
         let (customer, tag) = ids();
-        tags(store_of(tx)).unassign(&desk(), &customer, &tag).await.unwrap();
+        tags(store_of(unit)).unassign(&desk(), &customer, &tag).await.unwrap();
     }
 
     #[tokio::test]
     async fn removing_nothing_is_fine_and_not_audited() {
-        let mut tx = MockUnitOfWork::new();
-        tx.expect_lock_assignment()
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_assignment()
             .times(1)
             .returning(|_, _| Ok(AssignmentTarget { customer_exists: false, tag_exists: false }));
-        tx.expect_delete_assignment().returning(|_, _| Ok(None));
-        tx.expect_commit().times(1).returning(|| Ok(()));
+        unit.expect_delete_assignment().returning(|_, _| Ok(None));
+        unit.expect_commit().times(1).returning(|| Ok(()));
         let (customer, tag) = ids();
-        tags(store_of(tx)).unassign(&desk(), &customer, &tag).await.unwrap();
+        tags(store_of(unit)).unassign(&desk(), &customer, &tag).await.unwrap();
     }
 
     /// The clock is read under the lock: otherwise the times of two changes may be the other way round than the changes.
@@ -286,15 +286,15 @@ mod tests {
     async fn the_time_of_a_change_is_read_under_its_lock() {
         for is_assignment in [true, false] {
             let mut order = Sequence::new();
-            let mut tx = MockUnitOfWork::new();
+            let mut unit = MockUnitOfWork::new();
             let target = AssignmentTarget { customer_exists: true, tag_exists: true };
-            tx.expect_lock_assignment().times(1).in_sequence(&mut order).returning(move |_, _| Ok(target));
+            unit.expect_lock_assignment().times(1).in_sequence(&mut order).returning(move |_, _| Ok(target));
             let mut clock = MockClock::new();
             clock.expect_now().times(1).in_sequence(&mut order).return_const(NOW);
-            tx.expect_insert_assignment().returning(|_| Ok(false));
-            tx.expect_delete_assignment().returning(|_, _| Ok(None));
-            tx.expect_commit().times(1).returning(|| Ok(()));
-            let tags = Tags { clock: Arc::new(clock), ..tags(store_of(tx)) };
+            unit.expect_insert_assignment().returning(|_| Ok(false));
+            unit.expect_delete_assignment().returning(|_, _| Ok(None));
+            unit.expect_commit().times(1).returning(|| Ok(()));
+            let tags = Tags { clock: Arc::new(clock), ..tags(store_of(unit)) };
             let (customer, tag) = ids();
             if is_assignment {
                 tags.assign(&desk(), customer, tag).await.unwrap();

@@ -1,4 +1,4 @@
-//! The body of an answer on its way to the client.
+//! The response body that notices when a response is sent or abandoned.
 
 use std::{
     pin::Pin,

@@ -1,4 +1,4 @@
-//! The end of an answer.
+//! The port through which a connection reports the end of a response.
 
 /// Learns whether a whole answer was sent.
 pub(in crate::http) trait Delivery: Send {

@@ -1,4 +1,4 @@
-//! A client's connection as actix-http reads and writes it.
+//! The stream between the socket and actix-http: deadlines, and one request at a time.
 
 use std::{
     io,

@@ -99,7 +99,7 @@ pub(in crate::http) async fn wrap(
         }
         set_headers(&mut response, &settings, &lifecycle, &request_id);
         if answer.has_broken_body() {
-            // What follows the break cannot be told apart.
+            // After the break, the next request's first byte cannot be found.
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
         }
         record_outcome(&mut response, &services, method, &request_id, began);

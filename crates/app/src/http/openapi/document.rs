@@ -1,4 +1,4 @@
-//! The API's own description: OpenAPI 3.1, made of the endpoints as they are mounted, so that none can be missing.
+//! Builds the OpenAPI 3.1 document from the mounted endpoints, so none can be missing.
 //!
 //! What a handler's attribute says is its own (parameters, bodies, what it answers); what holds for every endpoint (who
 //! may call, how errors look, which headers come) is added here, once.
@@ -25,7 +25,7 @@ const JSON: &str = "application/json";
 const SESSION: &str = "session";
 /// The extension that names an operation's least role.
 const MINIMUM_ROLE: &str = "x-minimum-role";
-/// The id that examples show; every other value in them is what the service answers.
+/// The id that examples show; every other value in them is from a real response.
 const REQUEST_ID: &str = "req_01K4QZ8V7N3M5T2XRBW6YHJ9CD";
 
 const ABOUT: &str = "\

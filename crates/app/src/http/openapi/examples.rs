@@ -1,4 +1,4 @@
-//! Examples of answers. Tests ask the service the same and compare: `tests/it/openapi.rs`.
+//! Examples of responses. `tests/it/openapi.rs` compares each with a real response.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! The extractor of the actor who calls.
+//! The extractor of the caller (the actor of a request).
 
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev::Payload};
 use crm_domain::role::Actor;

@@ -1,7 +1,7 @@
-//! One field of a body or query: absent, a value that keeps its rule, or what is wrong with it.
+//! One field of a body or query: absent, valid, or invalid with its message.
 //!
 //! A field's rule is written once, in the domain's `parse`; this file only says how a value gets there from JSON or
-//! from a query. Reading a field never fails, so that every failing field is told at once: garde collects them.
+//! from a query. Reading a field never fails, so that one response reports every failing field: garde collects them.
 
 #![expect(clippy::trivially_copy_pass_by_ref, reason = "garde passes its context by reference")]
 

@@ -59,7 +59,7 @@ pub(in crate::http) fn bare(status: StatusCode, body: &impl Serialize) -> HttpRe
     response
 }
 
-/// Marks a response whose body is what it should be, whatever its status.
+/// Marks a response that has its final body, also for an error status.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct OwnBody;
 

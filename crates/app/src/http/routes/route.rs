@@ -1,5 +1,5 @@
-//! One route: where a handler is route, who may call it, and how it is operation. All of it stands in the handler's own
-//! attribute `utoipa::path`, but for the least role.
+//! Builds one route from a handler: its method and path and its description come from the handler's attribute
+//! `utoipa::path`; the route table adds the least role.
 
 use std::rc::Rc;
 
@@ -27,9 +27,9 @@ use crate::{
     },
 };
 
-/// A handler, where it is route, and how it is operation: all by its own attribute `utoipa::path`.
+/// A handler with its route and its description, both taken from its attribute `utoipa::path`.
 pub(super) struct Endpoint {
-    /// What the API's description says of it.
+    /// Its entry in the OpenAPI document.
     pub(super) operation: OperationSpec,
     pub(super) route: MountedRoute,
 }
@@ -66,7 +66,7 @@ where
     Endpoint { operation, route: MountedRoute { methods, route: route_of(methods, handler, least_role) } }
 }
 
-/// A page that is no part of the API: for anyone, and not operation.
+/// A page outside the API: open to everyone, and not in the OpenAPI document.
 pub(super) fn page<F, Args>(handler: F) -> MountedRoute
 where
     F: Handler<Args>,
@@ -117,7 +117,7 @@ where
         .wrap(from_fn(limit_time))
 }
 
-/// A path with what is route there. `OPTIONS` is answered 204, any other method 405 with `Allow`.
+/// A resource: a path with its routes. `OPTIONS` is answered 204, any other method 405 with `Allow`.
 pub(super) fn resource(path: &str, route: Vec<MountedRoute>) -> Resource {
     let methods = route.iter().flat_map(|route| route.methods).chain(&[Method::OPTIONS]);
     let allow: Rc<str> = methods.map(Method::as_str).collect::<Vec<_>>().join(", ").into();
