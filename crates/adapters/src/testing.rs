@@ -55,7 +55,7 @@ impl TestDatabase {
             let template = template.unwrap_or("template0");
             admin()
                 .await
-                .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template}"))
+                .batch_execute(&format!("CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy"))
                 .await
                 .expect("a database");
         });
