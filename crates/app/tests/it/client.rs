@@ -95,7 +95,7 @@ async fn schemathesis_finds_nothing_to_complain_about() {
         // statuses are compared with the document, on the examples of each operation.
         let is_manager = role == "manager";
         if is_manager {
-            fuzzer.args(["--checks", "all", "--max-examples", "20"]);
+            fuzzer.args(["--checks", "all", "--max-examples", "12"]);
         } else {
             let checks = "not_a_server_error,status_code_conformance,ignored_auth";
             fuzzer.args(["--checks", checks, "--phases", "examples,fuzzing", "--max-examples", "2"]);

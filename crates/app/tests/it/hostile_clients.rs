@@ -54,9 +54,9 @@ async fn unanswered(service: &Service, reason: &str) -> u64 {
     count(service, &format!("crm_unanswered_requests_total{{reason=\"{reason}\"}}")).await
 }
 
-/// Sends `bytes` on 512 connections and reads nothing. Other clients are answered meanwhile.
-async fn flood(service: &Service, bytes: &[u8], limit_in_mb: u64) {
-    let connections = (0..512).map(async |_| {
+/// Sends `bytes` on that many connections and reads nothing. Other clients are answered meanwhile.
+async fn flood(service: &Service, connections: usize, bytes: &[u8], limit_in_mb: u64) {
+    let connections = (0..connections).map(async |_| {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         let mut stream = socket.connect(service.address.parse().unwrap()).await.unwrap();
@@ -84,13 +84,16 @@ async fn clients_that_pipeline_and_do_not_read_hold_little_memory() {
     let more = [ROOMY[0], ROOMY[1], ("API_DOCS", "true")];
     let service = Service::start(&database, &more).await;
     let cookie = TestApp::cookie("manager");
-    for request in [
-        "GET /api/openapi.json HTTP/1.1\r\nHost: crm\r\n\r\n".to_owned(),
-        format!("GET /api/customers HTTP/1.1\r\nHost: crm\r\nCookie: {cookie}\r\n\r\n"),
-        // A body, after which more requests follow.
-        "POST /api/tags HTTP/1.1\r\nHost: crm\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
+    for (connections, request) in [
+        (512, "GET /api/openapi.json HTTP/1.1\r\nHost: crm\r\n\r\n".to_owned()),
+        // With a session, and with a body after which more requests follow: the same per connection, at less cost.
+        (128, format!("GET /api/customers HTTP/1.1\r\nHost: crm\r\nCookie: {cookie}\r\n\r\n")),
+        (
+            128,
+            "POST /api/tags HTTP/1.1\r\nHost: crm\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
+        ),
     ] {
-        flood(&service, request.repeat(2_500).as_bytes(), 96).await;
+        flood(&service, connections, request.repeat(2_500).as_bytes(), if connections == 512 { 96 } else { 48 }).await;
     }
 }
 
@@ -99,8 +102,9 @@ async fn long_headers_hold_little_memory() {
     let database = arranged().await;
     let service = Service::start(&database, &ROOMY).await;
     let fields = (0..2_000).map(|n| format!("x-field-{n}: {n}\r\n")).collect::<Vec<_>>().concat();
-    flood(&service, format!("GET /livez HTTP/1.1\r\nHost: crm\r\n{fields}").as_bytes(), 96).await;
-    flood(&service, format!("GET /livez HTTP/1.1\r\nHost: crm\r\nx: {}", "x".repeat(200_000)).as_bytes(), 96).await;
+    flood(&service, 512, format!("GET /livez HTTP/1.1\r\nHost: crm\r\n{fields}").as_bytes(), 96).await;
+    flood(&service, 512, format!("GET /livez HTTP/1.1\r\nHost: crm\r\nx: {}", "x".repeat(200_000)).as_bytes(), 96)
+        .await;
 }
 
 #[tokio::test]
