@@ -3,8 +3,10 @@
 //! Source: contract, "GET /api/customers".
 
 pub mod ports;
+mod search;
 pub mod usecases;
 
+pub use search::{MAX_SEARCH, SearchTerm, SearchWord};
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -14,27 +16,6 @@ use crate::{
     tag::Chip,
     text::{self, TextError},
 };
-
-/// The most characters a search may have.
-pub const MAX_SEARCH: usize = 120;
-
-/// What to look for in name, phone and e-mail: a case-insensitive substring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SearchTerm(String);
-
-impl SearchTerm {
-    /// Trims `text`; empty means no filter, more than [`MAX_SEARCH`] characters or a NUL is refused.
-    pub fn parse(text: &str) -> Result<Option<Self>, TextError> {
-        let text = text::parse_up_to(text, MAX_SEARCH)?;
-        Ok((!text.is_empty()).then(|| Self(text.to_owned())))
-    }
-
-    /// The term as typed, trimmed.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// The slug of the tag to filter by. Opaque: an unknown slug matches nobody.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +87,7 @@ impl SortKey {
 /// Which part of the directory is wanted, in which order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DirectoryQuery {
-    /// Only customers whose name, phone or e-mail holds this.
+    /// Only customers who match this search.
     pub search: Option<SearchTerm>,
     /// Only customers with this tag.
     pub tag: Option<TagFilter>,
@@ -159,15 +140,6 @@ mod tests {
         }
         let message = UnknownSort.to_string();
         assert!(SortKey::ALL.iter().all(|sort| message.contains(sort.as_str())), "{message}");
-    }
-
-    #[test]
-    fn an_empty_search_is_no_filter() {
-        assert_eq!(SearchTerm::parse(" \t"), Ok(None));
-        assert_eq!(SearchTerm::parse(" 50% ").unwrap().unwrap().as_str(), "50%");
-        assert_eq!(SearchTerm::parse(&"x".repeat(121)), Err(TextError::TooLong { max: 120 }));
-        assert!(SearchTerm::parse(&format!(" {} ", "é".repeat(120))).is_ok());
-        assert_eq!(SearchTerm::parse("a\0"), Err(TextError::Nul));
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl AuditWrites for PgUnitOfWork {
         .sql(" AS text)::audit_action, ")
         .text(entity_type)
         .sql(", ")
-        .text(&entity_id)
+        .text(&*entity_id)
         .sql(", ")
         .json(old_values.as_ref().map(document))
         .sql(", ")

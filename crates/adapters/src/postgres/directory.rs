@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use crm_domain::{
-    directory::{CustomerSummary, DirectoryQuery, SearchTerm, SortKey, ports::DirectoryReads},
+    directory::{CustomerSummary, DirectoryQuery, SearchTerm, SearchWord, SortKey, ports::DirectoryReads},
     ids::UserId,
     page::Page,
     store_error::StoreError,
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::{
     Postgres,
     chip::Chips,
-    statement::{PageLine, Statement, fold, join_chips, named_row},
+    statement::{PageLine, Statement, fold, join_chips, named_row, search_text},
     timestamp::PgTimestamp,
 };
 
@@ -71,26 +71,19 @@ impl From<CustomerRow> for CustomerSummary {
 #[async_trait]
 impl DirectoryReads for Postgres {
     async fn list_customers(&self, query: &DirectoryQuery) -> Result<Page<CustomerSummary>, StoreError> {
-        let pattern = query.search.as_ref().map(like_pattern);
-        let lines: Vec<PageLine<CustomerRow>> =
-            self.pool.read_rows(|| page_statement(query, pattern.as_deref())).await?;
+        let words = query.search.as_ref().map_or_else(Vec::new, padded_words);
+        let lines: Vec<PageLine<CustomerRow>> = self.pool.read_rows(|| page_statement(query, &words)).await?;
         let total_count = lines.as_slice().first().map_or(0, |line| line.total_count.unsigned_abs());
         let items = lines.into_iter().filter_map(|line| line.item.map(CustomerSummary::from)).collect();
         Ok(Page { items, total_count })
     }
 }
 
-/// The `LIKE` pattern of a substring, in which `%`, `_` and `\` stand for themselves.
-fn like_pattern(term: &SearchTerm) -> String {
-    let mut pattern = String::from("%");
-    for c in term.as_str().chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
+/// The words of a search, the last one repeated until their number is a power of two: each number of words makes a
+/// statement of its own, which every connection keeps prepared.
+fn padded_words(term: &SearchTerm) -> Vec<&SearchWord> {
+    let words = term.words();
+    words.iter().chain(words.last().into_iter().cycle()).take(words.len().next_power_of_two()).collect()
 }
 
 /// The statement of a page. By hand: diesel has no common table expressions and no lateral joins.
@@ -98,7 +91,7 @@ fn like_pattern(term: &SearchTerm) -> String {
 /// `matched` holds the ids and sort keys of everyone who matches and is gone through once, for the total and for the
 /// page's ids; the rows are fetched for those ids alone. Filters that are not asked for are not in the text, so each
 /// combination is planned for itself.
-fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> Statement<'q> {
+fn page_statement<'q>(query: &'q DirectoryQuery, words: &[&'q SearchWord]) -> Statement<'q> {
     let (key, order) = match query.sort {
         SortKey::Ltv => ("p.total_spent_paise", "m.key DESC, m.id COLLATE \"C\""),
         SortKey::Visits => ("p.total_visits", "m.key DESC, m.id COLLATE \"C\""),
@@ -108,10 +101,8 @@ fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> St
         SortKey::NoShows => ("p.noshow_count", "m.key DESC, m.id COLLATE \"C\""),
     };
     let mut statement = Statement::new("WITH ");
-    if let Some(pattern) = pattern {
-        // Folded once, not once a row.
-        statement =
-            statement.sql("search AS (SELECT upper(lower(").text(pattern).sql(" COLLATE \"und-x-icu\")) AS pattern), ");
+    if !words.is_empty() {
+        statement = word_patterns(statement, words);
     }
     statement = statement
         .sql("matched AS MATERIALIZED (SELECT u.id, ")
@@ -125,17 +116,19 @@ fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> St
             .sql(" JOIN customer_tag_assignment a ON a.customer_id = u.id JOIN customer_tag t ON t.id = a.tag_id AND t.slug = ")
             .text(tag.as_str());
     }
-    statement = statement.sql(" WHERE u.role = 'customer'");
-    if pattern.is_some() {
+    let has_phone_digits = words.iter().any(|word| word.phone_digits.is_some());
+    if has_phone_digits {
         statement = statement.sql(concat!(
-            " AND (",
-            fold!("u.name"),
-            " LIKE (SELECT pattern FROM search) OR ",
-            fold!("u.email"),
-            " LIKE (SELECT pattern FROM search) OR ",
-            fold!("p.phone"),
-            " LIKE (SELECT pattern FROM search))"
+            " CROSS JOIN LATERAL (SELECT ",
+            search_text!(with phone digits),
+            " AS text OFFSET 0) s"
         ));
+    } else if !words.is_empty() {
+        statement = statement.sql(concat!(" CROSS JOIN LATERAL (SELECT ", search_text!(), " AS text OFFSET 0) s"));
+    }
+    statement = statement.sql(" WHERE u.role = 'customer'");
+    for number in 1..=words.len() {
+        statement = word_occurs(statement, number, has_phone_digits);
     }
     statement
         .sql("), page AS (SELECT m.id, m.key FROM matched m ORDER BY ")
@@ -157,14 +150,51 @@ fn page_statement<'q>(query: &'q DirectoryQuery, pattern: Option<&'q str>) -> St
         .sql(order)
 }
 
+/// The patterns of the words, each folded once and not once a row: `words(number, pattern, phone_pattern)`.
+fn word_patterns<'q>(statement: Statement<'q>, words: &[&'q SearchWord]) -> Statement<'q> {
+    let mut statement = statement.sql(concat!(
+        "words AS MATERIALIZED (SELECT number, ",
+        // `%`, `_` and `\` stand for themselves. Escaped after folding, which makes them out of other characters.
+        "'%' || regexp_replace(",
+        fold!("word"),
+        ", '([\\\\%_])', '\\\\\\1', 'g') || '%' AS pattern, '%\u{2060}%' || digits || '%' AS phone_pattern FROM (VALUES ",
+    ));
+    for (number, word) in (1..).zip(words) {
+        statement = statement
+            .sql(if number == 1 { "(" } else { ", (" })
+            .bigint(number)
+            .sql(", ")
+            .text(&*word.text)
+            .sql(", ")
+            .text(word.phone_digits.as_deref())
+            .sql(")");
+    }
+    statement.sql(") w (number, word, digits)), ")
+}
+
+/// The condition that a word occurs in the text `s.text`.
+fn word_occurs(statement: Statement<'_>, number: usize, has_phone_digits: bool) -> Statement<'_> {
+    let number = number as i64;
+    let statement =
+        statement.sql(" AND (s.text LIKE (SELECT pattern FROM words WHERE number = ").bigint(number).sql(")");
+    let statement = if has_phone_digits {
+        statement.sql(" OR s.text LIKE (SELECT phone_pattern FROM words WHERE number = ").bigint(number).sql(")")
+    } else {
+        statement
+    };
+    statement.sql(")")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_substring_is_not_a_pattern() {
-        let term = |text| SearchTerm::parse(text).unwrap().unwrap();
-        assert_eq!(like_pattern(&term("anya")), "%anya%");
-        assert_eq!(like_pattern(&term(r"50%_\")), r"%50\%\_\\%");
+    fn words_are_padded_to_a_power_of_two() {
+        for (text, expected) in [("a", "a"), ("a b", "a b"), ("a b c", "a b c c"), ("a b c d e", "a b c d e e e e")] {
+            let term = SearchTerm::parse(text).unwrap().unwrap();
+            let padded: Vec<_> = padded_words(&term).into_iter().map(|word| word.text.as_str()).collect();
+            assert_eq!(padded.join(" "), expected);
+        }
     }
 }

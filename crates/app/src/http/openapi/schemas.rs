@@ -57,7 +57,10 @@ pub(crate) fn search() -> Object {
     // Trimmed, so white space around it does not count.
     text()
         .pattern(Some(format!(r"^\s*[^\u0000]{{0,{longest}}}\s*$")))
-        .description(Some("A substring of name, phone or e-mail, ignoring case; trimmed. Empty: no filter."))
+        .description(Some(concat!(
+            "Words that must each occur in name, e-mail or phone, ignoring case, accents and the punctuation of phone ",
+            "numbers; trimmed. Empty: no filter."
+        )))
         .build()
 }
 
