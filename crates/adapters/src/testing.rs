@@ -155,7 +155,8 @@ fn template() -> &'static str {
     static TEMPLATE: OnceLock<String> = OnceLock::new();
     TEMPLATE.get_or_init(|| {
         let mut version = DefaultHasher::new();
-        // A changed migration needs another template.
+        // A changed migration, or another way of applying them, needs another template.
+        include_str!("postgres/migrate.rs").hash(&mut version);
         for migration in migrations() {
             migration.hash(&mut version);
         }

@@ -131,6 +131,12 @@ mod tests {
     }
 
     #[test]
+    fn a_request_keeps_its_number_and_limits_a_page_to_its_size() {
+        let request = request(3, 20);
+        assert_eq!((request.number(), request.limit()), (3, 20));
+    }
+
+    #[test]
     fn the_offset_of_the_last_page_fits_a_bigint() {
         assert_eq!(request(1, 20).offset(), 0);
         assert_eq!(request(3, 20).offset(), 40);

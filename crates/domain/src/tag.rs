@@ -266,7 +266,14 @@ mod tests {
             assigned_by: UserId::parse("usr_desk").unwrap(),
             assigned_at: datetime!(2026-11-23 10:00 UTC),
         };
-        assert_eq!(assignment.creation().new_values, assignment.deletion().old_values);
+        let fields = vec![
+            ("customerId", AuditValue::Text("usr_1".to_owned())),
+            ("tagId", AuditValue::Text("tag_1".to_owned())),
+            ("assignedBy", AuditValue::Text("usr_desk".to_owned())),
+            ("assignedAt", AuditValue::Timestamp(datetime!(2026-11-23 10:00 UTC))),
+        ];
+        assert_eq!(assignment.creation().new_values, Some(fields.clone()));
+        assert_eq!(assignment.deletion().old_values, Some(fields));
         assert_eq!(assignment.creation().old_values, None);
         assert_eq!(assignment.deletion().new_values, None);
     }

@@ -74,6 +74,45 @@ pub enum PoolMode {
     Transaction,
 }
 
+/// The PostgreSQL schema that holds the platform's tables. This service's own tables are always in the schema `crm`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlatformSchema(String);
+
+/// Why a name was refused.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("must be the name of a schema, of 1 to 63 bytes, and neither crm nor a name that begins with pg_")]
+pub struct SchemaNameError;
+
+impl PlatformSchema {
+    /// Accepts the name of a schema as PostgreSQL stores it, without quotes.
+    pub fn parse(name: &str) -> Result<Self, SchemaNameError> {
+        let is_name = (1..=63).contains(&name.len()) && !name.contains('\0');
+        if is_name && name != "crm" && !name.starts_with("pg_") {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(SchemaNameError)
+        }
+    }
+
+    /// The name as PostgreSQL stores it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as an SQL identifier.
+    pub(super) fn quoted(&self) -> String {
+        format!("\"{}\"", self.0.replace('"', "\"\""))
+    }
+}
+
+impl Default for PlatformSchema {
+    /// `public`, where Better Auth and Drizzle put tables unless told otherwise.
+    fn default() -> Self {
+        Self("public".to_owned())
+    }
+}
+
 /// The settings of each connection or transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionSettings {
@@ -148,6 +187,7 @@ impl DerefMut for DrivenConnection {
 pub struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
+    schema: PlatformSchema,
 }
 
 impl fmt::Debug for Connector {
@@ -201,7 +241,25 @@ impl Connector {
         if config.get_keepalives_retries().is_none() {
             config.keepalives_retries(KEEP_ALIVE_RETRIES);
         }
-        Ok(Self { config, tls: MakeRustlsConnect::new(tls) })
+        Ok(Self { config, tls: MakeRustlsConnect::new(tls), schema: PlatformSchema::default() })
+    }
+
+    /// The same address, with the platform's tables in that schema instead of `public`.
+    #[must_use]
+    pub fn with_schema(self, schema: PlatformSchema) -> Self {
+        Self { schema, ..self }
+    }
+
+    /// The schema that holds the platform's tables.
+    #[must_use]
+    pub fn schema(&self) -> &PlatformSchema {
+        &self.schema
+    }
+
+    /// The statement that makes unqualified names mean the platform's tables, whatever `search_path` the role or the
+    /// database has. `set` is `SET` or `SET LOCAL`.
+    pub(super) fn search_path(&self, set: &str) -> String {
+        format!("{set} search_path = {}", self.schema.quoted())
     }
 
     /// Connects. In [`PoolMode::Session`] the connection gets its `settings` here; otherwise each of its transactions does.
@@ -213,7 +271,9 @@ impl Connector {
             let _ = connection.await;
         }));
         let for_session = match settings.mode {
-            PoolMode::Session => format!("{}; {}", settings.statements("SET"), english_messages("false")),
+            PoolMode::Session => {
+                format!("{}; {}; {}", settings.statements("SET"), self.search_path("SET"), english_messages("false"))
+            }
             PoolMode::Transaction => String::new(),
         };
         // diesel-async sets a new connection's time zone and encoding by prepared statements. In a transaction they meet the
@@ -234,7 +294,10 @@ impl Connector {
             .connect(self.tls.clone())
             .await
             .map_err(|error| ConnectionError::BadConnection(cause_of(&error)))?;
-        AsyncPgConnection::try_from_client_and_connection(client, connection).await
+        let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
+        let set = self.search_path("SET");
+        connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
+        Ok(connection)
     }
 }
 
@@ -420,6 +483,17 @@ mod tests {
     use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair};
 
     use super::*;
+
+    #[test]
+    fn a_schema_has_a_name_that_postgresql_could_have_given_it() {
+        for name in ["public", "Salon \"A\"", "crm2", &"x".repeat(63)] {
+            assert_eq!(PlatformSchema::parse(name).unwrap().as_str(), name);
+        }
+        for name in ["", "crm", "pg_catalog", "a\0", &"x".repeat(64)] {
+            assert_eq!(PlatformSchema::parse(name), Err(SchemaNameError), "{name:?}");
+        }
+        assert_eq!(PlatformSchema::parse("Salon \"A\"").unwrap().quoted(), "\"Salon \"\"A\"\"\"");
+    }
 
     #[test]
     fn addresses_of_the_usual_providers_are_taken() {

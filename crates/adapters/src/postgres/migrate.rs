@@ -5,8 +5,9 @@ use std::time::Duration;
 use crm_domain::store_error::StoreError;
 use diesel::{
     QueryResult,
+    connection::BoxableConnection,
     dsl::sql,
-    migration::{Migration, MigrationSource, MigrationVersion},
+    migration::{self, Migration, MigrationMetadata, MigrationName, MigrationSource},
     pg::Pg,
     sql_types::{BigInt, Bool, Text},
 };
@@ -15,9 +16,19 @@ use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrati
 use thiserror::Error;
 use tokio::time::{Instant, interval_at};
 
-use super::{connect::Connector, pool::Pool};
+use super::{
+    connect::{Connector, PlatformSchema},
+    pool::Pool,
+};
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
+
+/// Where diesel keeps the versions of the applied migrations: `__diesel_schema_migrations`, in the schema `crm`, because the
+/// platform's tools propose to drop tables that they do not know from the platform's schema.
+const BOOKKEEPING: &str = "crm.__diesel_schema_migrations";
+
+/// How [`pending`] names what [`migrate`] does before the first migration: making the schema `crm` and the table in it.
+const MAKE_BOOKKEEPING: &str = "schema crm with its list of applied migrations";
 
 /// The key of the advisory lock that keeps two instances from migrating at once; any constant of this service's own.
 const LOCK: i64 = 0x726F_7961_6C67_6C6F;
@@ -62,6 +73,33 @@ pub enum MigrateError {
 
 type Migrations = Vec<Box<dyn Migration<Pg>>>;
 
+/// A migration whose unqualified names mean the platform's tables. Before and after it they mean those in `crm`, where
+/// diesel keeps its table, whose name it does not qualify.
+struct InPlatformSchema {
+    migration: Box<dyn Migration<Pg>>,
+    schema: PlatformSchema,
+}
+
+impl Migration<Pg> for InPlatformSchema {
+    fn run(&self, connection: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
+        connection.batch_execute(&format!("SET LOCAL search_path = {}", self.schema.quoted()))?;
+        self.migration.run(connection)?;
+        Ok(connection.batch_execute("SET LOCAL search_path = crm")?)
+    }
+
+    fn revert(&self, connection: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
+        self.migration.revert(connection)
+    }
+
+    fn metadata(&self) -> &dyn MigrationMetadata {
+        self.migration.metadata()
+    }
+
+    fn name(&self) -> &dyn MigrationName {
+        self.migration.name()
+    }
+}
+
 fn embedded() -> Result<Migrations, MigrateError> {
     let mut migrations: Migrations = MIGRATIONS.migrations().map_err(MigrateError::Migration)?;
     migrations.sort_by(|a, b| a.name().version().cmp(&b.name().version()));
@@ -94,12 +132,17 @@ pub async fn migrate_within(connector: &Connector, timeout: Duration) -> Result<
     let settings = format!("SET statement_timeout = 0; SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
     connection.batch_execute(&settings).await?;
     lock_out_other_instances(&mut connection, timeout).await?;
-    let mut harness = AsyncMigrationHarness::new(connection);
     let mut applied = Vec::new();
+    if !exists(&mut connection, BOOKKEEPING).await? {
+        connection.batch_execute(&bookkeeping_statements(connector.schema())).await?;
+        applied.push(MAKE_BOOKKEEPING.to_owned());
+    }
+    connection.batch_execute("SET search_path = crm").await?;
+    let mut harness = AsyncMigrationHarness::new(connection);
     let mut back_off = FIRST_BACK_OFF;
     let began = Instant::now();
     loop {
-        match apply_pending(&mut harness, &mut applied) {
+        match apply_pending(&mut harness, connector.schema(), &mut applied) {
             // Rolled back: no lock is held during the back-off, and the platform's statements proceed.
             Err(MigrateError::Locked(_)) if began.elapsed() < timeout => pause(back_off).await,
             outcome => return outcome.map(|()| applied),
@@ -138,9 +181,13 @@ async fn pause(duration: Duration) {
 /// reason after that time does no harm: it was one transaction, so nothing of it is applied.
 fn apply_pending(
     harness: &mut AsyncMigrationHarness<AsyncPgConnection>,
+    schema: &PlatformSchema,
     applied: &mut Vec<String>,
 ) -> Result<(), MigrateError> {
-    for migration in pending_in(&harness.applied_migrations().map_err(MigrateError::Migration)?)? {
+    let known: Vec<_> = harness.applied_migrations().map_err(MigrateError::Migration)?;
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    for migration in pending_in(&known)? {
+        let migration = InPlatformSchema { migration, schema: schema.clone() };
         let began = Instant::now();
         if let Err(cause) = harness.run_migration(&migration) {
             let has_waited = began.elapsed() >= LOCK_TIMEOUT;
@@ -152,35 +199,79 @@ fn apply_pending(
     Ok(())
 }
 
-/// The names of the migrations that are not applied yet. Changes nothing. Needs a multi-threaded tokio runtime.
+/// The statements that make the schema `crm` and [`BOOKKEEPING`] in it. Earlier versions kept that table among the platform's:
+/// its rows and the rights on it are copied, and it stays, because instances of those versions still read it.
+fn bookkeeping_statements(schema: &PlatformSchema) -> String {
+    let former = former_bookkeeping(schema);
+    let literal = former.replace('\'', "''");
+    format!(
+        "BEGIN;
+         DO $$ BEGIN
+           IF to_regnamespace('crm') IS NULL THEN CREATE SCHEMA crm; END IF;
+         END $$;
+         CREATE TABLE {BOOKKEEPING} (
+           version varchar(50) PRIMARY KEY,
+           run_on  timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
+         );
+         DO $$ DECLARE reader text; BEGIN
+           IF to_regclass('{literal}') IS NOT NULL THEN
+             INSERT INTO {BOOKKEEPING} SELECT version, run_on FROM {former};
+             FOR reader IN
+               SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
+               FROM (SELECT relacl AS acl FROM pg_class WHERE oid = to_regclass('{literal}')
+                     UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = to_regclass('{literal}')) a,
+                 aclexplode(a.acl)
+               WHERE privilege_type = 'SELECT'
+             LOOP
+               EXECUTE 'GRANT USAGE ON SCHEMA crm TO ' || reader;
+               EXECUTE 'GRANT SELECT ON {BOOKKEEPING} TO ' || reader;
+             END LOOP;
+           END IF;
+         END $$;
+         COMMIT"
+    )
+}
+
+/// Where earlier versions kept diesel's table.
+fn former_bookkeeping(schema: &PlatformSchema) -> String {
+    format!("{}.__diesel_schema_migrations", schema.quoted())
+}
+
+/// The names of the migrations that are not applied yet. Changes nothing.
 pub async fn pending(connector: &Connector) -> Result<Vec<String>, MigrateError> {
     let mut connection = connector.connect_plainly().await?;
-    let applied = if has_bookkeeping(&mut connection).await? {
-        AsyncMigrationHarness::new(connection).applied_migrations().map_err(MigrateError::Migration)?
-    } else {
-        Vec::new()
-    };
-    pending_in(&applied).map(|migrations| names(&migrations))
+    if exists(&mut connection, BOOKKEEPING).await? {
+        return Ok(names(&pending_in(&applied_in(&mut connection, BOOKKEEPING).await?)?));
+    }
+    let former = former_bookkeeping(connector.schema());
+    let applied =
+        if exists(&mut connection, &former).await? { applied_in(&mut connection, &former).await? } else { Vec::new() };
+    let mut pending = vec![MAKE_BOOKKEEPING.to_owned()];
+    pending.extend(names(&pending_in(&applied)?));
+    Ok(pending)
+}
+
+/// The versions of the applied migrations in that table. By hand: the table may be in one of two schemas.
+async fn applied_in(connection: &mut AsyncPgConnection, table: &str) -> QueryResult<Vec<String>> {
+    sql::<Text>(&format!("SELECT version FROM {table}")).load(connection).await
 }
 
 /// Whether every migration of this service is applied, asked as a request asks. Needs no right but to read diesel's own
 /// table.
 pub(super) async fn is_current(pool: &Pool) -> Result<bool, StoreError> {
-    let applied: Vec<String> = pool.read_rows(|| sql::<Text>("SELECT version FROM __diesel_schema_migrations")).await?;
-    let known = embedded().map_err(|error| StoreError::Unexpected(Box::new(error)))?;
-    Ok(known.iter().all(|migration| {
-        let version = migration.name().version().to_string();
-        applied.contains(&version)
-    }))
+    let applied: Vec<String> =
+        pool.read_rows(|| sql::<Text>("SELECT version FROM crm.__diesel_schema_migrations")).await?;
+    let pending = pending_in(&applied).map_err(|error| StoreError::Unexpected(Box::new(error)))?;
+    Ok(pending.is_empty())
 }
 
-/// Whether diesel's own table is there. Asking diesel would make it.
-async fn has_bookkeeping(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
-    sql::<Bool>("SELECT to_regclass('__diesel_schema_migrations') IS NOT NULL").get_result(connection).await
+async fn exists(connection: &mut AsyncPgConnection, table: &str) -> QueryResult<bool> {
+    let statement = sql::<Bool>("SELECT to_regclass(").bind::<Text, _>(table).sql(") IS NOT NULL");
+    statement.get_result(connection).await
 }
 
-fn pending_in(applied: &[MigrationVersion<'_>]) -> Result<Migrations, MigrateError> {
+fn pending_in(applied: &[String]) -> Result<Migrations, MigrateError> {
     let mut migrations = embedded()?;
-    migrations.retain(|migration| !applied.contains(&migration.name().version()));
+    migrations.retain(|migration| !applied.contains(&migration.name().version().to_string()));
     Ok(migrations)
 }

@@ -74,6 +74,7 @@ impl Pool {
     #[must_use]
     pub fn new(connector: Connector, settings: PoolSettings) -> Self {
         let PoolSettings { size, wait, connect, max_age, session } = settings;
+        let search_path = connector.search_path("SET LOCAL");
         let manager =
             Manager { connector, session, max_age, runtime: Handle::try_current().ok(), generation: AtomicU64::new(0) };
         let connections = managed::Pool::builder(manager)
@@ -85,7 +86,7 @@ impl Pool {
         let begin = match session.mode {
             PoolMode::Session => BEGIN.to_owned(),
             PoolMode::Transaction => {
-                format!("{BEGIN}; {}; {}", session.statements("SET LOCAL"), english_messages("true"))
+                format!("{BEGIN}; {}; {search_path}; {}", session.statements("SET LOCAL"), english_messages("true"))
             }
         };
         Self { connections, mode: session.mode, begin: begin.into() }

@@ -36,7 +36,7 @@ impl NeededColumn {
 /// A table that a statement of this service names.
 #[derive(Debug, Clone, Copy)]
 pub struct NeededTable {
-    /// The table's name.
+    /// The table's name; `crm.` stands before the names of this service's own tables.
     pub name: &'static str,
     /// Its columns.
     pub columns: &'static [NeededColumn],
@@ -191,7 +191,7 @@ pub const NEEDED: &[NeededTable] = &[
         is_deleted_from: false,
     },
     NeededTable {
-        name: "__diesel_schema_migrations",
+        name: "crm.__diesel_schema_migrations",
         columns: &[column("version", READ).not_null()],
         unique: &[],
         is_deleted_from: false,
@@ -266,6 +266,9 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
     }
     // One line for a table, not one for each of its columns.
     missing.dedup();
+    if of_kind("schema").any(|fact| fact.detail.is_empty()) {
+        missing.push("privilege USAGE on schema crm".to_owned());
+    }
     if of_kind("action").count() < 3 {
         missing.push("type audit_action with create, update, delete".to_owned());
     }
@@ -280,12 +283,18 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
 
 /// Selects the catalogue's facts about the tables with these names, which commas separate. One statement on these tables
 /// alone, because health checks run it every second and the platform has many more tables. By hand: the catalogue is no
-/// part of our schema. An unqualified name finds what the search path of this connection says, as in all statements.
+/// part of our schema. An unqualified name means a table of the platform's schema, as in all statements.
 fn catalogue_statement(names: &str) -> Statement<'_> {
-    Statement::new("WITH needed AS (SELECT c.oid, c.relname FROM pg_class c WHERE c.relname = ANY (string_to_array(")
+    Statement::new(
+        "WITH named AS (SELECT unnest(string_to_array(")
         .text(names)
         .sql(
-            ", ',')::name[]) AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)) \
+            ", ',')) AS name), \
+             needed AS (SELECT c.oid, n.name AS relname FROM named n \
+               JOIN pg_class c ON c.relname = regexp_replace(n.name, '^crm[.]', '')::name \
+               JOIN pg_namespace s ON s.oid = c.relnamespace \
+               WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
+                 AND CASE WHEN n.name LIKE 'crm.%' THEN s.nspname = 'crm' ELSE pg_table_is_visible(c.oid) END) \
              SELECT 'column' AS kind, t.relname::text AS owner, a.attname::text AS name, concat_ws(' ', \
                CASE WHEN has_column_privilege(t.oid, a.attnum, 'SELECT') THEN 'SELECT' END, \
                CASE WHEN has_column_privilege(t.oid, a.attnum, 'INSERT') THEN 'INSERT' END, \
@@ -303,6 +312,9 @@ fn catalogue_statement(names: &str) -> Statement<'_> {
              SELECT 'action', '', e.enumlabel::text, '' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
              WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) \
                AND e.enumlabel IN ('create', 'update', 'delete') \
+             UNION ALL \
+             SELECT 'schema', '', nspname::text, CASE WHEN has_schema_privilege(oid, 'USAGE') THEN 'USAGE' ELSE '' END \
+             FROM pg_namespace WHERE nspname = 'crm' \
              UNION ALL \
              SELECT 'encoding', '', current_setting('server_encoding'), '' \
              UNION ALL \

@@ -4,30 +4,36 @@ use std::time::Duration;
 
 use crm_adapters::{
     postgres::{
+        Pool, Postgres,
+        connect::{PlatformSchema, PoolMode},
         migrate::{self, MigrateError},
         schema_check,
     },
-    testing::{TestDatabase, platform},
+    testing::{TestDatabase, platform, pool_settings},
+};
+use crm_domain::{
+    directory::{DirectoryQuery, ports::DirectoryReads as _},
+    health::StoreHealth as _,
 };
 use tokio_postgres::Client;
 
 const PLATFORM: &str = include_str!("../fixtures/platform-schema.sql");
 
-/// Everything the catalog says of the tables, but for those that this service does not touch and diesel's own.
+/// Everything the catalog says of the tables, but for those that this service does not touch.
 async fn catalog(client: &Client) -> Vec<String> {
     let sql = "
       SELECT format('column %s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
                     CASE WHEN a.attnotnull THEN 'not null' END, pg_get_expr(d.adbin, d.adrelid))
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
         WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-          AND c.relname NOT IN ('account', 'verification', '__diesel_schema_migrations')
+          AND c.relname NOT IN ('account', 'verification')
       UNION ALL
       SELECT format('constraint %s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace
-          AND conrelid::regclass::text NOT IN ('account', 'verification', '__diesel_schema_migrations')
+          AND conrelid::regclass::text NOT IN ('account', 'verification')
       UNION ALL
       SELECT format('index %s', indexdef) FROM pg_indexes
-        WHERE schemaname = 'public' AND tablename NOT IN ('account', 'verification', '__diesel_schema_migrations')
+        WHERE schemaname = 'public' AND tablename NOT IN ('account', 'verification')
       UNION ALL
       SELECT format('enum %s %s %s', t.typname, e.enumsortorder, e.enumlabel) FROM pg_type t JOIN pg_enum e ON e.enumtypid = t.oid
       ORDER BY 1";
@@ -54,7 +60,7 @@ async fn an_empty_database_gets_the_platforms_tables() {
 /// Every row of every table of the platform's, as text.
 async fn rows(client: &Client) -> Vec<String> {
     let mut rows = Vec::new();
-    for table in schema_check::NEEDED.iter().map(|table| table.name).filter(|name| !name.starts_with("__diesel")) {
+    for table in schema_check::NEEDED.iter().map(|table| table.name).filter(|name| !name.starts_with("crm.")) {
         let sql = format!("SELECT '{table}' || row_to_json(t)::text FROM \"{table}\" t ORDER BY 1");
         rows.extend(client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get::<_, String>(0)));
     }
@@ -129,12 +135,65 @@ async fn looking_for_pending_migrations_changes_nothing() {
     let database = TestDatabase::empty();
     assert!(!migrate::pending(&database.connector()).await.unwrap().is_empty());
     let client = database.client().await;
-    let tables: i64 = client
-        .query_one("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace", &[])
+    let count = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace)
+                   + (SELECT count(*) FROM pg_namespace WHERE nspname = 'crm')";
+    let objects: i64 = client.query_one(count, &[]).await.unwrap().get(0);
+    assert_eq!(objects, 0);
+}
+
+/// The list of applied migrations as earlier versions kept it: among the platform's tables, readable for the role of the service.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_list_of_migrations_moves_and_running_older_versions_still_find_it() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let role: String = client.query_one("SELECT current_database()::text || '_role'", &[]).await.unwrap().get(0);
+    client
+        .batch_execute(&format!(
+            "DROP SCHEMA crm CASCADE; CREATE ROLE {role};
+             CREATE TABLE __diesel_schema_migrations (version varchar(50) PRIMARY KEY, run_on timestamp NOT NULL DEFAULT now());
+             INSERT INTO __diesel_schema_migrations (version) VALUES ('20261123090000');
+             GRANT SELECT (version) ON __diesel_schema_migrations TO {role}"
+        ))
         .await
-        .unwrap()
-        .get(0);
-    assert_eq!(tables, 0);
+        .unwrap();
+    let pending = migrate::pending(&database.connector()).await.unwrap();
+    assert_eq!(pending, ["schema crm with its list of applied migrations"]);
+    assert_eq!(migrate::migrate(&database.connector()).await.unwrap(), pending);
+    assert_eq!(migrate::pending(&database.connector()).await.unwrap(), Vec::<String>::new());
+    client.batch_execute(&format!("SET ROLE {role}")).await.unwrap();
+    for table in ["crm.__diesel_schema_migrations", "public.__diesel_schema_migrations"] {
+        let sql = format!("SELECT version FROM {table}");
+        let versions: Vec<String> = client.query(&sql, &[]).await.unwrap().iter().map(|row| row.get(0)).collect();
+        assert_eq!(versions, ["20261123090000"], "{table}");
+    }
+    client.batch_execute(&format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_platforms_tables_may_be_in_any_schema_whatever_the_search_path() {
+    let database = TestDatabase::empty();
+    let client = database.client().await;
+    let name: String = client.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    client
+        .batch_execute(&format!(
+            "CREATE SCHEMA \"Salon \"\"A\"\"\"; CREATE SCHEMA other; ALTER DATABASE {name} SET search_path = other"
+        ))
+        .await
+        .unwrap();
+    let connector = database.connector().with_schema(PlatformSchema::parse("Salon \"A\"").unwrap());
+    migrate::migrate(&connector).await.unwrap();
+    for mode in [PoolMode::Session, PoolMode::Transaction] {
+        let mut settings = pool_settings(1);
+        settings.session.mode = mode;
+        let pool = Pool::new(connector.clone(), settings);
+        assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new(), "{mode:?}");
+        let postgres = Postgres::new(pool);
+        assert_eq!(postgres.list_customers(&DirectoryQuery::default()).await.unwrap().total_count, 0, "{mode:?}");
+        assert!(postgres.is_migrated().await.unwrap());
+    }
+    let elsewhere =
+        "SELECT count(*) FROM pg_class WHERE relnamespace IN ('public'::regnamespace, 'other'::regnamespace)";
+    assert_eq!(client.query_one(elsewhere, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
 
 /// The platform's tables without `customer_profile`: to create it refers to `"user"`, which needs a lock that waits for

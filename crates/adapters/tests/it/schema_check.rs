@@ -27,6 +27,11 @@ use crm_domain::{
 };
 use tokio_postgres::Client;
 
+/// The table's name in SQL.
+fn quoted(table: &str) -> String {
+    if table.starts_with("crm.") { table.to_owned() } else { format!("\"{table}\"") }
+}
+
 #[tokio::test]
 async fn every_table_and_column_that_is_missing_is_named() {
     let database = TestDatabase::migrated();
@@ -34,13 +39,13 @@ async fn every_table_and_column_that_is_missing_is_named() {
     for schema_check::NeededTable { name: table, columns, .. } in schema_check::NEEDED {
         for column in columns.iter().map(|column| column.name) {
             client
-                .batch_execute(&format!("ALTER TABLE \"{table}\" RENAME COLUMN {column} TO elsewhere"))
+                .batch_execute(&format!("ALTER TABLE {} RENAME COLUMN {column} TO elsewhere", quoted(table)))
                 .await
                 .unwrap();
             let missing = schema_check::missing_objects(&database.pool()).await.unwrap();
             assert_eq!(missing, [format!("column {table}.{column}")]);
             client
-                .batch_execute(&format!("ALTER TABLE \"{table}\" RENAME COLUMN elsewhere TO {column}"))
+                .batch_execute(&format!("ALTER TABLE {} RENAME COLUMN elsewhere TO {column}", quoted(table)))
                 .await
                 .unwrap();
         }
@@ -89,7 +94,7 @@ async fn a_column_that_may_hold_null_is_named() {
     for table in schema_check::NEEDED {
         for column in table.columns.iter().filter(|column| column.is_not_null) {
             let (table, column) = (table.name, column.name);
-            let alter = |what: &str| format!("ALTER TABLE \"{table}\" ALTER {column} {what} NOT NULL");
+            let alter = |what: &str| format!("ALTER TABLE {} ALTER {column} {what} NOT NULL", quoted(table));
             // A part of a primary key cannot hold NULL.
             if client.batch_execute(&alter("DROP")).await.is_err() {
                 continue;
@@ -306,12 +311,15 @@ async fn no_documented_right_is_idle() {
     let cookie = arrange(&client).await;
     let role = RestrictedRole::create(&database).await;
     let pool = role.pool(&database);
-    let sql = "SELECT format('%s (%I) ON %I', privilege_type, column_name, table_name),
-                 format('privilege %s on %s.%s', privilege_type, table_name, column_name)
+    let sql = "SELECT format('%s (%I) ON %I.%I', privilege_type, column_name, table_schema, table_name),
+                 format('privilege %s on %s%s.%s', privilege_type, CASE table_schema WHEN 'crm' THEN 'crm.' END, table_name,
+                   column_name)
                FROM information_schema.column_privileges WHERE grantee = $1
                UNION ALL
                SELECT format('%s ON %I', privilege_type, table_name), format('privilege %s on %s', privilege_type, table_name)
-               FROM information_schema.table_privileges WHERE grantee = $1";
+               FROM information_schema.table_privileges WHERE grantee = $1
+               UNION ALL
+               SELECT 'USAGE ON SCHEMA crm', 'privilege USAGE on schema crm'";
     let rights = client.query(sql, &[&role.name]).await.unwrap();
     let mut wrong = Vec::new();
     for row in &rights {

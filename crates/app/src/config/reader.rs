@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::SocketAddr, time::Duration};
 
 use crm_adapters::{
     better_auth::cookie::{MIN_SECRET_LENGTH, Secret},
-    postgres::connect::Connector,
+    postgres::connect::{Connector, PlatformSchema},
     rate_limit::redis::{RedisAddress, RedisSettings},
 };
 use url::Url;
@@ -144,8 +144,13 @@ impl<'s> Reader<'s> {
     }
 
     pub(super) fn connector(&mut self) -> Option<Connector> {
+        let schema = self.text("DATABASE_SCHEMA").unwrap_or_default();
+        let schema =
+            PlatformSchema::parse(&schema).map_err(|error| self.problem("DATABASE_SCHEMA", error.to_string())).ok();
         let address = self.required("DATABASE_URL", "it must be the address of the platform's database")?;
-        Connector::parse(&address).map_err(|error| self.problem("DATABASE_URL", error.to_string())).ok()
+        let connector =
+            Connector::parse(&address).map_err(|error| self.problem("DATABASE_URL", error.to_string())).ok();
+        Some(connector?.with_schema(schema?))
     }
 
     pub(super) fn base_url(&mut self) -> Option<Url> {

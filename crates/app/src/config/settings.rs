@@ -23,6 +23,11 @@ pub const SETTINGS: &[Setting] = &[
         "The platform's database, e.g. postgres://user:password@host:5432/database?sslmode=verify-full; sslmode is disable, prefer, require, verify-ca or verify-full (with sslrootcert=file for a private authority). Required.",
     ),
     setting(
+        "DATABASE_SCHEMA",
+        Some("public"),
+        "The PostgreSQL schema that holds the platform's tables. This service's own tables are always in the schema crm.",
+    ),
+    setting(
         "BETTER_AUTH_SECRET",
         None,
         "The platform's secret, exactly as the platform has it, at least 32 characters. Required unless BETTER_AUTH_SECRETS is set.",

@@ -68,8 +68,8 @@ async fn a_schema_or_a_migration_that_is_missing_makes_it_unready_and_degraded()
             "schema",
         ),
         (
-            "UPDATE __diesel_schema_migrations SET version = 'x' || version",
-            "UPDATE __diesel_schema_migrations SET version = substr(version, 2)",
+            "UPDATE crm.__diesel_schema_migrations SET version = 'x' || version",
+            "UPDATE crm.__diesel_schema_migrations SET version = substr(version, 2)",
             "migrations",
         ),
     ] {
