@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sorts_parse_from_their_names_alone() {
+    fn sort_keys_are_parsed_only_from_their_exact_names() {
         for sort in SortKey::ALL {
             assert_eq!(SortKey::parse(sort.as_str()), Ok(sort));
         }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_search_is_no_filter() {
+    fn an_empty_search_term_is_no_filter() {
         assert_eq!(SearchTerm::parse(" \t"), Ok(None));
         assert_eq!(SearchTerm::parse(" 50% ").unwrap().unwrap().as_str(), "50%");
         assert_eq!(SearchTerm::parse(&"x".repeat(121)), Err(TextError::TooLong { max: 120 }));

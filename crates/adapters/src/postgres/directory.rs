@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_substring_is_not_a_pattern() {
+    fn wildcards_in_a_search_term_are_escaped() {
         let term = |text| SearchTerm::parse(text).unwrap().unwrap();
         assert_eq!(like_pattern(&term("anya")), "%anya%");
         assert_eq!(like_pattern(&term(r"50%_\")), r"%50\%\_\\%");
