@@ -59,13 +59,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn now_is_what_postgresql_can_keep() {
+    fn now_has_microsecond_precision_and_is_utc() {
         assert_eq!(SystemClock::new().now().nanosecond() % 1000, 0);
         assert!(SystemClock::new().now().offset().is_utc());
     }
 
     #[test]
-    fn ids_differ() {
+    fn generated_ids_differ() {
         assert_ne!(RandomIds.ulid(), RandomIds.ulid());
     }
 }

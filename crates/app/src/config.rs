@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn three_settings_are_enough() {
+    fn three_settings_are_sufficient() {
         let config = Config::read(&minimal()).unwrap();
         assert_eq!(config.session.cookie_name.as_str(), "__Secure-better-auth.session_token");
         assert_eq!(config.http.bind_address.to_string(), "127.0.0.1:8080");
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_at_once_and_no_value_is() {
+    fn all_invalid_settings_are_reported_together_and_without_values() {
         let source = HashMap::from([
             ("DATABASE_URL", "mysql://crm:hunter2@127.0.0.1/crm"),
             ("BETTER_AUTH_SECRET", "hunter2"),
@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_needs_its_key_and_the_key_its_certificate() {
+    fn certificate_and_key_are_required_together() {
         for (set, wrong) in [("TLS_CERT_FILE", "TLS_KEY_FILE"), ("TLS_KEY_FILE", "TLS_CERT_FILE")] {
             let problems = Config::read(&with(set, "/nowhere/file.pem")).unwrap_err();
             assert!(problems.names().contains(&wrong), "{problems}");
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn limits_can_be_switched_off_one_by_one() {
+    fn each_rate_limit_can_be_disabled() {
         let limits = |source| Config::read(&source).unwrap().http.quotas;
         let window = Duration::from_secs(10);
         let quota = |requests| Some(Quota { requests, window });
@@ -372,13 +372,13 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_does_not_print_its_secrets() {
+    fn the_debug_output_of_the_configuration_omits_secrets() {
         let printed = format!("{:?}", Config::read(&with("REDIS_URL", "redis://crm:hunter2@127.0.0.1")).unwrap());
         assert!(!printed.contains("hunter2") && !printed.contains(SECRET), "{printed}");
     }
 
     #[test]
-    fn the_cookie_is_the_platforms() {
+    fn the_cookie_name_follows_the_settings_of_the_platform() {
         let name = |source| Config::read(&source).unwrap().session.cookie_name.as_str().to_owned();
         assert_eq!(name(with("BETTER_AUTH_URL", "http://localhost:3000")), "better-auth.session_token");
         assert_eq!(name(with("BETTER_AUTH_URL", "HTTPS://admin.example.com/")), "__Secure-better-auth.session_token");
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn of_rotated_secrets_the_first_counts() {
+    fn the_first_of_several_secrets_is_used() {
         let fingerprint = |secret| Secret::new(secret).unwrap().fingerprint().to_owned();
         let of = |list| {
             Config::read(&with("BETTER_AUTH_SECRETS", list))
@@ -411,7 +411,7 @@ mod tests {
         ] {
             assert_eq!(of(list).unwrap_err().names(), ["BETTER_AUTH_SECRETS"], "{list}");
         }
-        // The one secret is used as it stands.
+        // `BETTER_AUTH_SECRET` is not trimmed.
         let padded =
             Config::read(&with("BETTER_AUTH_SECRET", " test-secret-of-at-least-32-characters-long!! ")).unwrap();
         assert_ne!(padded.session.secret.fingerprint(), fingerprint(SECRET));

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_noshow_count_is_what_the_column_holds() {
+    fn a_noshow_count_has_the_range_of_its_column() {
         for value in [0, 1, 2_147_483_647] {
             assert!(NoShowCount::parse(value).is_ok(), "{value}");
         }
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_changed_and_told() {
+    fn only_different_values_are_changed_and_audited() {
         use AuditValue::{Boolean, Integer};
         // The stored gates are (3, true).
         type Fields = Vec<(&'static str, AuditValue)>;
@@ -253,22 +253,22 @@ mod tests {
     }
 
     #[test]
-    fn a_change_moves_updated_at_forward_also_when_the_row_is_ahead() {
-        let lift = gates(Some(0), None);
+    fn a_change_increases_updated_at_even_if_the_stored_value_is_later() {
+        let gate_override = gates(Some(0), None);
         for (stored, moved) in [
             (datetime!(2026-11-23 9:00 UTC), NOW),
             (NOW, NOW + Duration::MICROSECOND),
             (datetime!(2027-01-01 0:00 UTC), datetime!(2027-01-01 0:00:00.000_001 UTC)),
         ] {
             let mut profile = Profile { updated_at: stored, ..profile("usr_1", 3, true) };
-            profile.change_gates(lift, NOW).unwrap();
+            profile.change_gates(gate_override, NOW).unwrap();
             assert_eq!(profile.updated_at, moved, "{stored}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_stored_time_makes_a_change_fail(seconds in -377_705_116_800_i64..=253_402_300_799, nanoseconds in 0_i64..1_000_000_000) {
+        fn a_change_succeeds_for_any_stored_timestamp(seconds in -377_705_116_800_i64..=253_402_300_799, nanoseconds in 0_i64..1_000_000_000) {
             let stored = OffsetDateTime::from_unix_timestamp(seconds).unwrap();
             let stored = stored.checked_add(Duration::nanoseconds(nanoseconds)).unwrap_or(stored);
             for stored in [stored, datetime!(9999-12-31 23:59:59.999_999_999 UTC)] {

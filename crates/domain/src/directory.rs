@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sorts_parse_from_their_names_alone() {
+    fn sort_keys_are_parsed_only_from_their_exact_names() {
         for sort in SortKey::ALL {
             assert_eq!(SortKey::parse(sort.as_str()), Ok(sort));
         }

@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_made_elsewhere_may_have_any_shape() {
+    fn an_id_of_the_platform_may_have_any_format() {
         for text in ["1", "a/b", " ", "usr:é", "%zz"] {
             assert_eq!(UserId::parse(text).unwrap().as_str(), text);
         }
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn new_ids_carry_their_prefix() {
+    fn new_ids_have_the_prefix_of_their_type() {
         let mut ids = MockIds::new();
         ids.expect_ulid().returning(|| Ulid::from_parts(1, 2));
         let ids: &dyn Ids = &ids;

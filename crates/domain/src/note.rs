@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn content_has_bounds() {
+    fn content_has_a_minimum_and_a_maximum_length() {
         assert_eq!(NoteContent::parse(&format!("\n{}\n", "ñ".repeat(1000))).unwrap().as_str(), "ñ".repeat(1000));
         assert_eq!(NoteContent::parse(&"x".repeat(1001)), Err(TextError::TooLong { max: 1000 }));
         assert_eq!(NoteContent::parse(" \n\t"), Err(TextError::Empty));
@@ -123,13 +123,13 @@ mod tests {
     }
 
     #[test]
-    fn content_is_not_printed() {
+    fn the_debug_output_omits_the_content() {
         let content = NoteContent::parse("allergic to ammonia").unwrap();
         assert_eq!(format!("{content:?}"), "NoteContent(19 characters)");
     }
 
     #[test]
-    fn the_audit_holds_everything_but_the_text() {
+    fn the_audit_entry_has_every_field_except_the_content() {
         let note = Note {
             id: NoteId::parse("note_1").unwrap(),
             customer: UserId::parse("usr_1").unwrap(),
@@ -146,7 +146,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_a_parsed_text_gives_it_back(text in "[\\s\\PC]{0,1100}") {
+        fn parsing_of_content_is_idempotent(text in "[\\s\\PC]{0,1100}") {
             if let Ok(content) = NoteContent::parse(&text) {
                 prop_assert_eq!(NoteContent::parse(content.as_str()), Ok(content));
             }

@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_sizes_have_bounds() {
+    fn page_numbers_and_page_sizes_have_bounds() {
         assert_eq!(PageNumber::parse(0), Err(PageError::TooSmall));
         assert_eq!(PageNumber::parse(-5), Err(PageError::TooSmall));
         assert_eq!(PageNumber::parse(i128::from(MAX_NUMBER)), Ok(PageNumber(MAX_NUMBER)));

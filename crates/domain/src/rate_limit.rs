@@ -91,7 +91,7 @@ mod tests {
     const QUOTA: Quota = Quota { requests: 3, window: Duration::from_secs(10) };
 
     #[test]
-    fn a_quota_is_used_up_refused_and_comes_back_one_by_one() {
+    fn requests_are_admitted_again_one_by_one_as_the_window_slides() {
         let mut window = SlidingWindow::default();
         for (milliseconds, admitted, remaining, resets_in) in [
             (0, true, 2, 10_000),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn no_time_makes_it_panic() {
+    fn extreme_times_cause_no_panic() {
         let mut window = SlidingWindow::default();
         let forever = Quota { requests: 1, window: Duration::MAX };
         for now in [Duration::ZERO, Duration::MAX, Duration::MAX] {
@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_holds_more_than_the_quota(gaps in prop::collection::vec(0_u64..6_000, 1..200)) {
+        fn no_window_contains_more_requests_than_the_quota(gaps in prop::collection::vec(0_u64..6_000, 1..200)) {
             let mut window = SlidingWindow::default();
             let mut now = Duration::ZERO;
             let mut admitted = Vec::new();

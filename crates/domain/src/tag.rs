@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slugs_are_made_as_the_contract_says() {
+    fn slugs_are_derived_as_specified() {
         let table = [
             ("VIP", "vip"),
             ("  At Risk ", "at-risk"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_bounds() {
+    fn names_have_a_minimum_and_a_maximum_length() {
         assert_eq!(TagName::parse(&format!(" {} ", "é".repeat(40))).unwrap().as_str(), "é".repeat(40));
         assert_eq!(TagName::parse(&"x".repeat(41)), Err(TextError::TooLong { max: 40 }));
         assert_eq!(TagName::parse(" \u{FEFF}"), Err(TextError::Empty));
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn colours_are_six_digits_kept_as_given() {
+    fn colours_are_six_hexadecimal_digits_and_keep_their_case() {
         for color in ["#000000", "#aBcDeF", "#FFFFFF"] {
             assert_eq!(TagColor::parse(color).unwrap().as_str(), color);
         }
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_audit_of_an_assignment_tells_the_same_fields_on_create_and_delete() {
+    fn creation_and_deletion_of_an_assignment_audit_the_same_fields() {
         let assignment = Assignment {
             customer: UserId::parse("usr_1").unwrap(),
             tag: TagId::parse("tag_1").unwrap(),
@@ -280,7 +280,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_slug_is_its_own_slug(text in "\\PC{1,40}") {
+        fn slug_derivation_is_idempotent(text in "\\PC{1,40}") {
             if let Ok(name) = TagName::parse(&text) {
                 let slug = name.slug();
                 // Lower-casing may lengthen a name past the bound; the rule itself is what is idempotent.
@@ -300,7 +300,7 @@ mod tests {
         }
 
         #[test]
-        fn parsing_a_parsed_name_or_colour_gives_it_back(text in "\\PC{0,50}", color in "#[0-9a-fA-F]{6}") {
+        fn parsing_of_names_and_colours_is_idempotent(text in "\\PC{0,50}", color in "#[0-9a-fA-F]{6}") {
             if let Ok(name) = TagName::parse(&text) {
                 prop_assert_eq!(TagName::parse(name.as_str()), Ok(name));
             }

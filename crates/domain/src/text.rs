@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_and_nul_are_told_apart() {
+    fn empty_text_and_nul_give_different_errors() {
         assert_eq!(parse_filled(" \u{3000} ", 3), Err(TextError::Empty));
         assert_eq!(parse_filled("a\0", 3), Err(TextError::Nul));
         assert_eq!(parse_opaque(" "), Ok(" "), "opaque text is not trimmed");

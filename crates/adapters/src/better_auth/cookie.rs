@@ -153,13 +153,13 @@ mod tests {
 
     const SECRET: &str = "test-secret-of-at-least-32-characters-long!!";
 
-    fn signed(token: &str, secret: &str) -> String {
+    fn sign(token: &str, secret: &str) -> String {
         let mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap().chain_update(token.as_bytes());
         format!("{token}.{}", BASE64.encode(mac.finalize().into_bytes()))
     }
 
     #[test]
-    fn names_follow_the_platforms_settings() {
+    fn cookie_names_follow_the_settings_of_the_platform() {
         let table = [
             (false, "better-auth", None, "better-auth.session_token"),
             (true, "better-auth", None, "__Secure-better-auth.session_token"),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_parsed_as_the_library_does() {
+    fn headers_are_parsed_as_the_library_parses_them() {
         let name = CookieName::new(false, "", Some("sid"));
         let table: [(&[u8], Option<&str>); 27] = [
             (b"sid=a", Some("a")),
@@ -191,13 +191,13 @@ mod tests {
             (b"x=1, sid=a", None),
             (b"sid==a", Some("=a")),
             (b"", None),
-            // Bytes of 0x80 and more are Latin-1 characters, in our own cookie too.
+            // Bytes from 0x80 are Latin-1 characters, in the session cookie too.
             (b"x=\xff; sid=a", Some("a")),
             (b"sid=\xff", Some("ÿ")),
             (b"sid=\xc3\xa9", Some("Ã©")),
             (b"sid=\"a\xe9", Some("a")),
             (b"\xe9sid=a", None),
-            // White space as JavaScript has it, before quotes are dropped.
+            // White space of JavaScript is trimmed before the quotes are removed.
             (b"\xa0sid\xa0=\xa0\"a\"\xa0", Some("a")),
             (b"\x0b\x0csid=\x0b\x0ca", Some("a")),
             (b"sid=\"\xa0a \"", Some("\u{a0}a ")),
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_has_a_least_length_and_does_not_print() {
+    fn a_secret_has_a_minimum_length_and_is_not_printed() {
         assert_eq!(Secret::new(&"é".repeat(31)).unwrap_err(), SecretTooShort);
         let secret = Secret::new(&"é".repeat(32)).unwrap();
         assert!(!format!("{secret:?}").contains('é'));
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_must_be_within_bounds() {
+    fn tokens_that_are_empty_too_long_or_contain_nul_are_rejected() {
         let secret = Secret::new(SECRET).unwrap();
         for (token, accepted) in [
             ("a", true),
@@ -264,19 +264,19 @@ mod tests {
             (&*"x".repeat(512), true),
             (&*"x".repeat(513), false),
         ] {
-            assert_eq!(secret.verify(&signed(token, SECRET)), accepted.then_some(token), "{token}");
+            assert_eq!(secret.verify(&sign(token, SECRET)), accepted.then_some(token), "{token}");
         }
     }
 
     proptest! {
         #[test]
-        fn what_was_not_signed_with_the_secret_is_refused(token in "[ -~]{1,40}", flip in 0..43usize) {
+        fn values_with_any_other_signature_are_rejected(token in "[ -~]{1,40}", flip in 0..43usize) {
             let secret = Secret::new(SECRET).unwrap();
-            let value = signed(&token, SECRET);
+            let value = sign(&token, SECRET);
             prop_assert_eq!(secret.verify(&value), Some(token.as_str()));
-            let other = signed(&token, "another-secret-of-at-least-32-characters");
+            let other = sign(&token, "another-secret-of-at-least-32-characters");
             prop_assert_eq!(secret.verify(&other), None);
-            // Any other signature, but for the two bits that carry nothing in the last character.
+            // Any other signature is rejected, apart from the two unused bits of the last character.
             let at = token.len() + 1 + flip;
             let other = if value.as_bytes()[at] == b'A' { "Q" } else { "A" };
             let forged = format!("{}{other}{}", &value[..at], &value[at + 1..]);
@@ -284,7 +284,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_that_is_sent_panics(header in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn any_header_is_parsed_without_a_panic(header in proptest::collection::vec(any::<u8>(), 0..300)) {
             let mut header = header;
             header.extend_from_slice(b"; sid=\"%");
             let name = CookieName::new(false, "", Some("sid"));

@@ -496,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_the_usual_providers_are_taken() {
+    fn addresses_of_common_providers_are_accepted() {
         for address in [
             "postgres://crm:secret@127.0.0.1:5432/crm",
             "postgresql://crm:s%40cret@db.example.com/crm?sslmode=require",
@@ -510,7 +510,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_address_is_not_shown() {
+    fn errors_and_debug_output_omit_the_password() {
         for address in [
             "",
             "mysql://crm:hunter2@localhost/crm",
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn sslmode_and_sslrootcert_mean_what_libpq_says() {
+    fn sslmode_and_sslrootcert_are_parsed_as_in_libpq() {
         let (root, _) = authority();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), root.pem()).unwrap();
@@ -572,7 +572,7 @@ mod tests {
     }
 
     #[test]
-    fn silent_connections_are_probed_unless_the_address_says_otherwise() {
+    fn tcp_keep_alive_has_defaults_that_the_address_can_override() {
         let keep_alive = |query: &str| {
             let config = parse(query).unwrap();
             (
@@ -584,14 +584,14 @@ mod tests {
         };
         assert_eq!(keep_alive(""), (true, 30, Some(10), Some(3)));
         assert_eq!(keep_alive("application_name=keepalives"), (true, 30, Some(10), Some(3)));
-        // Each of them by itself.
+        // The address overrides each parameter separately.
         assert_eq!(keep_alive("keepalives_idle=600"), (true, 600, Some(10), Some(3)));
         assert_eq!(keep_alive("keepalives_interval=5"), (true, 30, Some(5), Some(3)));
         assert_eq!(keep_alive("keepalives_retries=9"), (true, 30, Some(10), Some(9)));
         assert!(!keep_alive("keepalives=0").0);
     }
 
-    /// An authority of its own.
+    /// Creates a certificate authority.
     fn authority() -> (Certificate, Issuer<'static, KeyPair>) {
         let mut parameters = CertificateParams::new(Vec::<String>::new()).unwrap();
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -599,9 +599,9 @@ mod tests {
         (parameters.self_signed(&key).unwrap(), Issuer::new(parameters, key))
     }
 
-    /// The host's name is compared last, so a certificate that fails by its name alone has passed everything else.
+    /// The host name is compared last, so a certificate that fails only by its name has passed all other checks.
     #[test]
-    fn a_certificate_of_a_known_authority_is_accepted_for_any_host_while_it_is_valid() {
+    fn a_valid_certificate_of_a_known_authority_is_accepted_for_any_host() {
         let (root, issuer) = authority();
         let (_, stranger) = authority();
         let verifier = {

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_or_a_lost_connection_is_unavailable() {
+    fn a_timeout_or_a_lost_connection_is_unavailable() {
         for message in ["canceling statement due to lock timeout", "deadlock detected", "server conn crashed?"] {
             let error = convert(DatabaseErrorKind::Unknown, message, None);
             assert!(matches!(error, StoreError::Unavailable(_)), "{message}");
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_holds_no_values() {
+    fn a_cause_contains_no_values() {
         for (message, shown) in [
             ("invalid input syntax for type integer: \"personal\"", "invalid input syntax for type (constraint c)"),
             ("customer personal must not be changed", "Unknown (the message is not shown) (constraint c)"),

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_has_no_form_becomes_the_nearest_that_has() {
+    fn timestamps_out_of_range_are_clamped() {
         assert_eq!(clamped(Duration::ZERO), EPOCH);
         assert_eq!(clamped(Duration::microseconds(i64::MAX)), LAST);
         assert_eq!(clamped(Duration::microseconds(i64::MIN)), FIRST);

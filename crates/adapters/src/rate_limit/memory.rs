@@ -76,7 +76,7 @@ mod tests {
     const QUOTA: Quota = Quota { requests: 2, window: Duration::from_secs(10) };
 
     /// A clock that a test sets, in seconds.
-    fn settable() -> (Arc<AtomicU64>, Arc<dyn MonotonicClock>) {
+    fn settable_clock() -> (Arc<AtomicU64>, Arc<dyn MonotonicClock>) {
         let now = Arc::new(AtomicU64::new(100));
         let mut clock = MockMonotonicClock::new();
         let shown = now.clone();
@@ -89,8 +89,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keys_have_quotas_of_their_own() {
-        let (now, clock) = settable();
+    async fn each_key_has_its_own_quota() {
+        let (now, clock) = settable_clock();
         let limits = MemoryRateLimits::new(clock);
         let user = RateLimitKey::User(UserId::parse("usr_1").unwrap());
         for key in [&user, &address(1), &address(2)] {
@@ -104,14 +104,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_least_recently_seen_keys_are_forgotten() {
-        let (_, clock) = settable();
+    async fn the_least_recently_used_keys_are_evicted() {
+        let (_, clock) = settable_clock();
         let limits = MemoryRateLimits::new(clock);
         let most = u32::try_from(MAX_KEYS.get()).unwrap();
         for n in 0..most {
             limits.try_acquire(&address(n), QUOTA).await.unwrap();
         }
-        // Seen again, so the one after it is the oldest.
+        // Key 0 is used again, so key 1 is the least recently used one.
         limits.try_acquire(&address(0), QUOTA).await.unwrap();
         for n in most..most + 5 {
             limits.try_acquire(&address(n), QUOTA).await.unwrap();
@@ -121,9 +121,9 @@ mod tests {
         assert_eq!(limits.try_acquire(&address(1), QUOTA).await.unwrap().remaining, 1, "it was forgotten");
     }
 
-    /// However threads overtake each other, exactly the quota is admitted.
+    /// The order of the threads does not matter.
     #[test]
-    fn threads_share_a_quota_exactly() {
+    fn concurrent_threads_are_admitted_exactly_up_to_the_quota() {
         let limits = MemoryRateLimits::new(Arc::new(SystemClock::new()));
         let quota = Quota { requests: 1_000, window: Duration::from_secs(3_600) };
         let admitted = AtomicU64::new(0);

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_refused_address_is_not_shown() {
+    fn errors_and_debug_output_omit_the_password() {
         for address in [
             "",
             "hunter2",

@@ -1,4 +1,4 @@
-//! Connections: what they are told, what their failures mean.
+//! Connections: session parameters, TLS, replacement, and the store errors of their failures.
 
 use std::{path::Path, time::Duration};
 
@@ -26,7 +26,7 @@ fn postgres_with(connector: Connector, settings: PoolSettings) -> Postgres {
 }
 
 #[tokio::test]
-async fn a_lock_that_is_not_freed_in_time_is_unavailable() {
+async fn a_lock_timeout_is_unavailable() {
     let database = TestDatabase::migrated();
     let mut platform = database.client().await;
     platform::customer(&platform, "usr_1", "Asha Rao").await;
@@ -41,7 +41,7 @@ async fn a_lock_that_is_not_freed_in_time_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_statement_that_runs_too_long_is_unavailable() {
+async fn a_statement_timeout_is_unavailable() {
     let database = TestDatabase::migrated();
     let mut platform = database.client().await;
     let holder = platform.transaction().await.unwrap();
@@ -57,7 +57,7 @@ async fn a_statement_that_runs_too_long_is_unavailable() {
 }
 
 #[tokio::test]
-async fn a_pool_that_is_empty_and_a_server_that_is_away_are_unavailable() {
+async fn an_exhausted_pool_and_an_unreachable_server_are_unavailable() {
     let database = TestDatabase::migrated();
     let mut settings = pool_settings(1);
     settings.wait = Duration::from_millis(50);
@@ -74,21 +74,21 @@ async fn a_pool_that_is_empty_and_a_server_that_is_away_are_unavailable() {
 }
 
 #[tokio::test]
-async fn a_connection_that_the_server_ended_is_replaced() {
+async fn a_connection_terminated_by_the_server_is_replaced() {
     let database = TestDatabase::migrated();
     let postgres = postgres_with(database.connector(), pool_settings(1));
     assert!(postgres.find_profile(&id()).await.is_ok());
     let client = database.client().await;
     let sql = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
     client.execute(sql, &[]).await.unwrap();
-    // The first use may still meet the dead connection; what follows must not.
+    // The first read may fail on the terminated connection; later reads must not.
     let _ = postgres.find_profile(&id()).await;
     assert!(postgres.find_profile(&id()).await.is_ok());
 }
 
-/// A transaction whose statement failed must not be able to look committed.
+/// A transaction with a failed statement must not report a successful commit.
 #[tokio::test]
-async fn a_unit_of_work_ends_with_its_first_failure() {
+async fn a_unit_of_work_fails_after_its_first_failed_statement() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
@@ -102,7 +102,7 @@ async fn a_unit_of_work_ends_with_its_first_failure() {
 }
 
 #[tokio::test]
-async fn every_connection_is_told_its_limits() {
+async fn every_connection_sets_its_session_parameters() {
     let database = TestDatabase::migrated();
     let connector = database.connector();
     let settings = SessionSettings {
@@ -111,7 +111,7 @@ async fn every_connection_is_told_its_limits() {
         lock_timeout: Duration::from_millis(1500),
         idle_in_transaction_timeout: Duration::from_secs(9),
     };
-    // Held open while another connection looks at it by what the server itself says.
+    // The server reports the parameters of this connection.
     let mut connection = connector.connect(settings).await.unwrap();
     for (name, value) in [
         ("statement_timeout", "5s"),
@@ -122,19 +122,20 @@ async fn every_connection_is_told_its_limits() {
         ("jit", "off"),
         ("application_name", "royal-glow-crm"),
     ] {
-        let told: String = diesel_async::RunQueryDsl::get_result(
+        let actual: String = diesel_async::RunQueryDsl::get_result(
             diesel::dsl::sql::<diesel::sql_types::Text>(&format!("SELECT current_setting('{name}')")),
             &mut connection,
         )
         .await
         .unwrap();
-        assert_eq!(told, value, "{name}");
+        assert_eq!(actual, value, "{name}");
     }
 }
 
-/// The test server has a certificate of its own making (`.just/cluster`): encrypted, but nobody vouches for it.
+/// The test server has a self-signed certificate (`.just/cluster`): its connections are encrypted, but no known
+/// authority has issued the certificate.
 #[tokio::test]
-async fn tls_means_what_libpq_says() {
+async fn sslmode_and_sslrootcert_follow_libpq() {
     let database = TestDatabase::migrated();
     let encrypted = async |query: &str| -> Result<bool, String> {
         let connector =
@@ -160,11 +161,11 @@ async fn tls_means_what_libpq_says() {
     std::fs::write(file.path(), certificate).unwrap();
     let root = format!("sslmode=verify-full&sslrootcert={}", file.path().display());
     assert_eq!(encrypted(&root).await, Ok(true));
-    // The certificate is for 127.0.0.1 alone.
+    // The certificate is valid for 127.0.0.1 only.
     let other_name = database.address().replace("127.0.0.1", "localhost");
     let connector = Connector::parse(&format!("{other_name}?{root}")).unwrap();
     assert!(connector.connect_plainly().await.is_err());
-    // Whoever issued the certificate is known, so its host does not matter to the weaker modes.
+    // The weaker modes verify the issuer of the certificate, but not its host name.
     let stranger = tempfile::NamedTempFile::new().unwrap();
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     std::fs::write(stranger.path(), made.cert.pem()).unwrap();
@@ -173,7 +174,7 @@ async fn tls_means_what_libpq_says() {
         let connector = Connector::parse(&format!("{other_name}?{}", query(file.path()))).unwrap();
         assert!(connector.connect_plainly().await.is_ok(), "{mode}");
         assert_eq!(encrypted(&query(file.path())).await, Ok(true), "{mode}");
-        // `prefer` does not fall back to a connection without encryption, as libpq would.
+        // Unlike libpq, `prefer` does not fall back to an unencrypted connection.
         assert!(
             encrypted(&query(stranger.path())).await.is_err(),
             "{mode}: not the authority of the server's certificate"
@@ -182,17 +183,17 @@ async fn tls_means_what_libpq_says() {
     assert!(encrypted("sslrootcert=system").await.is_err(), "as with verify-full");
 }
 
-/// The platform migrates while this service serves: prepared statements that read the altered column are outdated on
-/// every connection of the pool at once.
+/// A migration of the platform invalidates the prepared statements that read the altered column, on every connection of
+/// the pool at once.
 #[tokio::test]
-async fn an_altered_column_costs_no_read() {
+async fn an_altered_column_fails_no_read() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
     let postgres = database.postgres();
     let query = DirectoryQuery::default();
     for column_type in ["varchar(300)", "text"] {
-        // Warm up every connection of the pool.
+        // Every connection of the pool prepares the statement.
         let warm = (0..4).map(|_| postgres.list_customers(&query));
         futures_util::future::try_join_all(warm).await.unwrap();
         client.batch_execute(&format!("ALTER TABLE \"user\" ALTER name TYPE {column_type}")).await.unwrap();
@@ -202,9 +203,10 @@ async fn an_altered_column_costs_no_read() {
     }
 }
 
-/// A unit of work has nothing to try again with, but it has all connections replaced: one failure, not one for each.
+/// A unit of work cannot be retried. Its failure makes the pool replace all connections, so one unit of work fails, not
+/// one for each connection.
 #[tokio::test]
-async fn an_altered_column_costs_one_unit_of_work_at_most() {
+async fn an_altered_column_fails_at_most_one_unit_of_work() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
@@ -215,7 +217,7 @@ async fn an_altered_column_costs_one_unit_of_work_at_most() {
         tx.rollback().await?;
         locked
     };
-    // Each connection of the pool has prepared the statement.
+    // Each connection of the pool prepares the statement.
     for _ in 0..2 {
         let mut open = Vec::new();
         for _ in 0..4 {
@@ -238,9 +240,9 @@ async fn an_altered_column_costs_one_unit_of_work_at_most() {
     assert!(failures <= 1, "{failures}");
 }
 
-/// What ends all connections at once costs no unit of work: each begins on a connection that lives.
+/// After the server has terminated all connections at once, every unit of work begins on a live connection.
 #[tokio::test]
-async fn connections_that_the_server_ended_cost_no_unit_of_work() {
+async fn connections_terminated_by_the_server_fail_no_unit_of_work() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
@@ -264,7 +266,7 @@ async fn connections_that_the_server_ended_cost_no_unit_of_work() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_too_old_is_replaced() {
+async fn a_connection_past_its_maximum_age_is_replaced() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     let backends = async || -> Vec<i32> {
@@ -287,9 +289,9 @@ async fn a_connection_that_is_too_old_is_replaced() {
     }
 }
 
-/// A trigger of the platform's may say anything. What it says is not logged.
+/// The message of a platform trigger may contain personal data, so it must not be logged.
 #[tokio::test]
-async fn what_a_trigger_says_does_not_reach_the_cause() {
+async fn the_cause_omits_the_message_of_a_trigger() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
@@ -309,7 +311,7 @@ async fn what_a_trigger_says_does_not_reach_the_cause() {
     }
 }
 
-/// Columns that change places in a statement stay with their fields.
+/// The order of the columns in a statement does not matter.
 #[tokio::test]
 async fn columns_are_mapped_by_name() {
     let database = TestDatabase::empty();
@@ -318,7 +320,7 @@ async fn columns_are_mapped_by_name() {
     }
 }
 
-/// A `NULL` where none is expected is an error that names its column, wherever the row stands.
+/// Each statement that reads the row reports the column.
 #[tokio::test]
 async fn an_unexpected_null_is_an_error_that_names_its_column() {
     let database = TestDatabase::migrated();
@@ -342,9 +344,9 @@ async fn an_unexpected_null_is_an_error_that_names_its_column() {
     }
 }
 
-/// A read whose caller goes away must not give a busy connection back to the pool.
+/// A read whose caller is cancelled must not return a busy connection to the pool.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dropped_read_gives_up_its_connection() {
+async fn a_cancelled_read_discards_its_connection() {
     let database = TestDatabase::migrated();
     let mut platform = database.client().await;
     platform::customer(&platform, "usr_1", "Asha Rao").await;
@@ -359,10 +361,10 @@ async fn a_dropped_read_gives_up_its_connection() {
                 .await
         })
     };
-    crate::customer::until_somebody_waits_for_a_lock(&database).await;
+    crate::customer::wait_for_blocked_statement(&database).await;
     waiting.abort();
     assert!(waiting.await.is_err());
-    // The pool's one place is free although the lock is still held.
+    // The pool's only place is free although the lock is still held.
     assert!(postgres.find_profile(&id()).await.unwrap().is_some());
     holder.rollback().await.unwrap();
 }

@@ -1,7 +1,7 @@
 //! A hundred thousand mutated `Cookie` headers, each read by this service and by the real library.
 //!
-//! The headers are the same in every run. They hold every byte that the library's `Headers` object accepts, so all but
-//! NUL, CR and LF.
+//! The headers are the same in every run. They contain every byte that the library's `Headers` object accepts: all
+//! except NUL, CR and LF.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crm_adapters::{
@@ -15,12 +15,12 @@ use sha2::Sha256;
 use crate::interop::Issuer;
 
 const HEADERS: usize = 100_000;
-/// How many headers the library reads at a time. Larger batches take it longer.
+/// Number of headers that the library reads at a time. Larger batches take longer.
 const BATCH: usize = 100;
 const NAME: &str = "better-auth.session_token";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn mutated_cookie_headers_are_read_as_the_library_reads_them() {
+async fn mutated_cookie_headers_are_parsed_as_the_library_parses_them() {
     let database = TestDatabase::empty();
     let mut issuer = Issuer::start(&database, &[("BETTER_AUTH_URL", "http://localhost:3000")]);
     let name = CookieName::new(false, "better-auth", None);
@@ -31,12 +31,13 @@ async fn mutated_cookie_headers_are_read_as_the_library_reads_them() {
     let mut differences = Vec::new();
     for batch in headers.chunks(BATCH) {
         let encoded: Vec<String> = batch.iter().map(|header| STANDARD.encode(header)).collect();
-        let answer = issuer.ask(json!({"do": "verify-cookies", "headers": encoded})).await;
+        let answer = issuer.run_command(json!({"do": "verify-cookies", "headers": encoded})).await;
         let tokens = answer["tokens"].as_array().unwrap();
         assert_eq!(tokens.len(), batch.len());
         for (header, token) in batch.iter().zip(tokens) {
             let theirs = token.as_str();
-            // This service is stricter on purpose in two ways. The library itself refuses an empty token.
+            // This service also rejects tokens that contain a NUL or are longer than 512 bytes. The library itself
+            // rejects an empty token.
             let expected = theirs.filter(|token| !token.contains('\0') && token.len() <= 512);
             let value = name.find_in(header);
             let ours = value.as_deref().and_then(|value| secret.verify(value));
@@ -52,16 +53,16 @@ async fn mutated_cookie_headers_are_read_as_the_library_reads_them() {
     issuer.stop().await;
 
     assert!(differences.is_empty(), "{} differences, the first: {}", differences.len(), differences[0]);
-    // The comparison means something only if the library accepts a good share, of each kind.
+    // The comparison is meaningful only if the library accepts enough headers of each kind.
     assert!(accepted * 5 >= headers.len(), "the library accepts only {accepted}");
     assert!(non_ascii > 1_000, "only {non_ascii} accepted tokens go beyond ASCII");
     assert!(with_nul > 100 && too_long > 100, "only {with_nul} tokens with a NUL, {too_long} too long");
 }
 
-/// First a header with each byte of 0x80 and more at each position, then random ones.
+/// A header with each byte from 0x80 to 0xff at each position, then random headers.
 fn headers() -> Vec<Vec<u8>> {
     let mut random = Random(0);
-    let mut headers = with_each_high_byte_at_each_position();
+    let mut headers = insert_each_high_byte_at_each_position();
     let values: Vec<String> = (0..1_000).map(|_| signed_value(&mut random)).collect();
     while headers.len() < HEADERS {
         let mut header = random_header(&values, &mut random);
@@ -73,7 +74,7 @@ fn headers() -> Vec<Vec<u8>> {
     headers
 }
 
-fn with_each_high_byte_at_each_position() -> Vec<Vec<u8>> {
+fn insert_each_high_byte_at_each_position() -> Vec<Vec<u8>> {
     let signature = sign("té", SECRET);
     let parts: [&[u8]; 5] = [b"x=1; ", NAME.as_bytes(), b"=\"t\xe9.", signature.as_bytes(), b"\"; y=2"];
     let header = parts.concat();
@@ -93,7 +94,7 @@ fn sign(token: &str, secret: &str) -> String {
     STANDARD.encode(key.chain_update(token.as_bytes()).finalize().into_bytes())
 }
 
-/// `token.signature`, not encoded; a few with another secret's signature or with trailing bits that carry nothing.
+/// `token.signature`, not encoded. A few signatures use another secret or have non-zero unused trailing bits.
 fn signed_value(random: &mut Random) -> String {
     let token: String = match random.below(8) {
         0..=3 => (0..32).map(|_| char::from(random.pick(b"0123456789ABCXYZabcxyz"))).collect(),
@@ -104,7 +105,8 @@ fn signed_value(random: &mut Random) -> String {
     let secret = if random.below(16) == 0 { "another-secret-of-at-least-32-characters" } else { SECRET };
     let mut signature = sign(&token, secret);
     if random.below(8) == 0 {
-        // The last character before the padding has two such bits, both 0: the next character has one of them set.
+        // The last character before the padding has two unused bits, both 0. The next character of the alphabet has one
+        // of them set.
         let mut bytes = signature.into_bytes();
         bytes[42] += 1;
         signature = String::from_utf8(bytes).unwrap();
@@ -174,7 +176,7 @@ const OTHER_NAMES: &[&[u8]] = &[
 ];
 const WHITE_SPACE: &[&[u8]] = &[b" ", b"\t", b"\xa0", b"\x0b", b"\x0c", b" \xa0\t", b"\x85", b"\xc2\xa0"];
 
-/// Each character as the one byte that it is in Latin-1, or as percent escapes of its UTF-8 form.
+/// Encodes each character as its Latin-1 byte or as percent escapes of its UTF-8 bytes.
 fn encode(value: &str, random: &mut Random) -> Vec<u8> {
     let style = random.below(4);
     let mut encoded = Vec::new();
@@ -198,12 +200,12 @@ fn encode(value: &str, random: &mut Random) -> Vec<u8> {
     encoded
 }
 
-/// Node's `Headers` refuses the others.
+/// Whether Node's `Headers` accepts the byte.
 fn can_be_sent(byte: u8) -> bool {
     !matches!(byte, b'\0' | b'\r' | b'\n')
 }
 
-/// Inserts or replaces something anywhere, repeats a part there, or cuts the header off.
+/// Inserts or replaces bytes at a random position, repeats a part of the header there, or truncates the header.
 fn mutate(header: &[u8], random: &mut Random) -> Vec<u8> {
     let start = random.below(header.len() + 1);
     let end = header.len().min(start + random.below(3));
@@ -245,7 +247,7 @@ const ESCAPES: &[&[u8]] = &[
 ];
 const SYNTAX: &[&[u8]] = &[b";", b"; ", b"=", b",", b"\"", b".", b" ", b"\t", b"\xa0", b"better-auth.session_token="];
 
-/// An HTTP server strips these two off a header's value, and so does Node's `Headers`.
+/// Removes spaces and tabs at both ends, as an HTTP server and Node's `Headers` do.
 fn strip(mut header: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = header {
         header = rest;
@@ -268,7 +270,7 @@ impl Random {
         choices[self.below(choices.len())]
     }
 
-    /// One that can be sent, in two of three cases 0x80 or more.
+    /// A byte that can be sent; in two of three cases 0x80 or more.
     fn byte(&mut self) -> u8 {
         let lowest = self.pick(&[0, 0x80, 0x80]);
         let byte = u8::try_from(lowest + self.below(0x80)).unwrap();

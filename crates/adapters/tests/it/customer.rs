@@ -1,4 +1,4 @@
-//! Customers: the view of one, the profile under a lock, overrides that meet.
+//! Customers: the customer view, overrides of gates, concurrent changes, cancelled requests.
 
 use std::sync::Arc;
 
@@ -34,11 +34,11 @@ pub(crate) fn customers(postgres: &Postgres) -> Customers {
     }
 }
 
-fn noshows(count: i128) -> GateOverride {
+fn noshow_override(count: i128) -> GateOverride {
     GateOverride { noshow_count: Some(NoShowCount::parse(count).unwrap()), booking_requires_approval: None }
 }
 
-async fn arranged(database: &TestDatabase) -> Client {
+async fn arrange(database: &TestDatabase) -> Client {
     let client = database.client().await;
     platform::user(&client, "usr_manager", "Manager", Some("manager")).await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
@@ -46,9 +46,9 @@ async fn arranged(database: &TestDatabase) -> Client {
 }
 
 #[tokio::test]
-async fn a_customer_is_shown_whole_whatever_the_role() {
+async fn a_customer_view_is_complete_for_any_stored_role() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     platform::tag(&client, "tag_1", "VIP", Some("#FF0000")).await;
     platform::assign(&client, "usr_1", "tag_1", "usr_manager").await;
     client
@@ -72,12 +72,12 @@ async fn a_customer_is_shown_whole_whatever_the_role() {
 }
 
 #[tokio::test]
-async fn an_override_changes_its_columns_alone() {
+async fn an_override_changes_only_its_columns() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     let postgres = database.postgres();
     let before = postgres.find_profile(&id("usr_1")).await.unwrap().unwrap();
-    let wanted = GateOverride { booking_requires_approval: Some(true), ..noshows(3) };
+    let wanted = GateOverride { booking_requires_approval: Some(true), ..noshow_override(3) };
     let after =
         customers(&postgres).override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), wanted).await.unwrap();
     let mut expected = before.clone();
@@ -109,16 +109,16 @@ async fn an_override_changes_its_columns_alone() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn overrides_that_meet_are_told_as_a_chain() {
+async fn concurrent_overrides_form_a_chain_in_the_audit_log() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     let postgres = database.postgres();
     let overrides: Vec<_> = (1..=20)
         .map(|count| {
             let customers = customers(&postgres);
             tokio::task::spawn_local(async move {
                 customers
-                    .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(count))
+                    .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshow_override(count))
                     .await
                     .unwrap()
             })
@@ -127,7 +127,7 @@ async fn overrides_that_meet_are_told_as_a_chain() {
     for outcome in overrides {
         outcome.await.unwrap();
     }
-    // From 0, each entry's old value is some other entry's new value, and the last one's new value is stored.
+    // Starting from 0, each entry's new value is the next entry's old value, and the last new value is stored.
     let rows = client
         .query("SELECT (old_values->>'noshowCount')::int, (new_values->>'noshowCount')::int FROM audit_log", &[])
         .await
@@ -147,31 +147,31 @@ async fn overrides_that_meet_are_told_as_a_chain() {
 
 /// The platform deletes the customer while the override waits for the row.
 #[tokio::test(flavor = "local")]
-async fn a_customer_deleted_meanwhile_is_not_found() {
+async fn a_customer_deleted_during_an_override_is_not_found() {
     let database = TestDatabase::migrated();
-    let mut platform = arranged(&database).await;
+    let mut platform = arrange(&database).await;
     let deletion = platform.transaction().await.unwrap();
     deletion.batch_execute("DELETE FROM \"user\" WHERE id = 'usr_1'").await.unwrap();
 
     let customers = customers(&database.postgres());
     let waiting = tokio::task::spawn_local(async move {
-        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1)).await
+        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshow_override(1)).await
     });
-    until_somebody_waits_for_a_lock(&database).await;
+    wait_for_blocked_statement(&database).await;
     deletion.commit().await.unwrap();
     let outcome = waiting.await.unwrap();
     assert!(matches!(outcome, Err(crm_domain::customer::CustomerError::NotFound)), "{outcome:?}");
 }
 
-/// Looks until some statement of the test's database waits for a lock.
-pub(crate) async fn until_somebody_waits_for_a_lock(database: &TestDatabase) {
+/// Waits until a statement in the test database waits for a lock.
+pub(crate) async fn wait_for_blocked_statement(database: &TestDatabase) {
     let sql =
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until(&database.client().await, sql).await;
+    wait_until(&database.client().await, sql).await;
 }
 
-/// Asks until `question` is answered with yes.
-async fn until(client: &Client, question: &str) {
+/// Repeats the query `question` until it returns true.
+async fn wait_until(client: &Client, question: &str) {
     let asking = async {
         while !client.query_one(question, &[]).await.unwrap().get::<_, bool>(0) {
             tokio::task::yield_now().await;
@@ -181,43 +181,43 @@ async fn until(client: &Client, question: &str) {
 }
 
 #[tokio::test(flavor = "local")]
-async fn a_request_that_goes_away_leaves_no_transaction_open() {
+async fn a_cancelled_request_leaves_no_transaction_open() {
     let database = TestDatabase::migrated();
-    let mut platform = arranged(&database).await;
+    let mut platform = arrange(&database).await;
     let postgres = database.postgres();
 
-    // Dropped between two statements.
+    // The unit of work is dropped between two statements.
     let tx = postgres.begin().await.unwrap();
     drop(tx);
 
-    // Dropped in the middle of a statement, as when a client hangs up.
+    // The unit of work is dropped during a statement, as when a client disconnects.
     let holder = platform.transaction().await.unwrap();
     holder.batch_execute("SELECT 1 FROM customer_profile FOR UPDATE").await.unwrap();
     let customers = customers(&postgres);
     let waiting = tokio::task::spawn_local(async move {
-        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshows(1)).await
+        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshow_override(1)).await
     });
-    until_somebody_waits_for_a_lock(&database).await;
+    wait_for_blocked_statement(&database).await;
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
     holder.commit().await.unwrap();
 
-    // Neither is left: what is in no transaction of ours is idle or gone.
+    // Neither transaction is left open: every other connection is idle or closed.
     let client = database.client().await;
     let sql = "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
                AND (state LIKE 'idle in transaction%' OR state = 'active')";
-    until(&client, sql).await;
+    wait_until(&client, sql).await;
     let stored: i32 = client.query_one("SELECT noshow_count FROM customer_profile", &[]).await.unwrap().get(0);
     assert_eq!(stored, 0, "the dropped override must not have happened");
-    // And the pool still serves.
+    // The pool still works.
     assert!(postgres.find_profile(&id("usr_1")).await.unwrap().is_some());
 }
 
-/// One odd row, whoever wrote it, must not take a page or a profile down.
+/// One such row must not make a page of the directory or a customer view fail.
 #[tokio::test]
-async fn moments_without_a_form_are_shown_as_the_nearest_that_has_one() {
+async fn timestamps_out_of_range_are_clamped_to_the_years_1_to_9999() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     client
         .batch_execute(
             "UPDATE customer_profile SET date_of_birth = '20001-01-01', first_visit_at = '-infinity', last_visit_at = 'infinity';

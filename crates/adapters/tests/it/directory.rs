@@ -1,4 +1,4 @@
-//! The directory: sorts, search, filter, paging, totals, one statement a page.
+//! The directory: sort keys, search, tag filter, paging, total counts, one statement per page.
 
 use crm_adapters::testing::{TestDatabase, platform};
 use crm_domain::{
@@ -37,12 +37,12 @@ async fn ids(database: &TestDatabase, query: &DirectoryQuery) -> Vec<String> {
     list(database, query).await.0
 }
 
-async fn arranged(client: &Client, sql: &str) {
+async fn execute(client: &Client, sql: &str) {
     client.batch_execute(sql).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_line_holds_the_user_the_profile_the_balance_and_the_chips() {
+async fn a_customer_summary_has_user_profile_loyalty_balance_and_chips() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::user(&client, "usr_desk", "Desk", Some("receptionist")).await;
@@ -55,7 +55,7 @@ async fn a_line_holds_the_user_the_profile_the_balance_and_the_chips() {
         client.execute(sql, &[&id, &name, &slug, &color]).await.unwrap();
         platform::assign(&client, "usr_1", id, "usr_desk").await;
     }
-    arranged(
+    execute(
         &client,
         "UPDATE customer_profile SET phone = '+919800000001', total_visits = 4, total_spent_paise = 1250000, noshow_count = 1,
            first_visit_at = '2025-09-10T05:30:00Z', last_visit_at = '2025-10-10T05:30:00.123456Z';
@@ -73,7 +73,7 @@ async fn a_line_holds_the_user_the_profile_the_balance_and_the_chips() {
     assert_eq!(customer.last_visit_at, Some(datetime!(2025-10-10 05:30:00.123456 UTC)));
     assert_eq!(customer.gems_balance, Some(42));
     assert_eq!(customer.created_at, datetime!(2025-01-02 03:04:05.678 UTC));
-    // By name ignoring case, then id.
+    // Chips are ordered by name ignoring case, then by id.
     let chips: Vec<_> =
         customer.tags.iter().map(|chip| (chip.slug.as_str(), chip.name.as_str(), chip.color.as_deref())).collect();
     assert_eq!(
@@ -101,7 +101,7 @@ async fn only_users_stored_as_customers_with_a_profile_are_listed() {
 }
 
 #[tokio::test]
-async fn every_sort_has_its_order_and_breaks_ties_by_id() {
+async fn every_sort_key_has_its_order_and_breaks_ties_by_id() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     for (id, name) in
@@ -109,7 +109,7 @@ async fn every_sort_has_its_order_and_breaks_ties_by_id() {
     {
         platform::customer(&client, id, name).await;
     }
-    arranged(
+    execute(
         &client,
         "UPDATE customer_profile SET total_spent_paise = 500, total_visits = 5, noshow_count = 5 WHERE user_id IN ('a', 'B');
          UPDATE customer_profile SET total_spent_paise = 900, total_visits = 9, noshow_count = 9 WHERE user_id = 'f';
@@ -118,7 +118,7 @@ async fn every_sort_has_its_order_and_breaks_ties_by_id() {
          INSERT INTO loyalty_account (id, customer_id, gems_balance) VALUES ('1', 'a', 5), ('2', 'B', 5), ('3', 'f', 9), ('4', 'g', 0)",
     )
     .await;
-    // Ids in code point order: B, C, a, d, e, f, g.
+    // The ids in code point order are B, C, a, d, e, f, g.
     for sort in [SortKey::Ltv, SortKey::Visits, SortKey::LastVisit, SortKey::NoShows] {
         assert_eq!(ids(&database, &sorted(sort)).await, ["f", "B", "a", "C", "d", "e", "g"], "{sort:?}");
     }
@@ -127,10 +127,10 @@ async fn every_sort_has_its_order_and_breaks_ties_by_id() {
 }
 
 #[tokio::test]
-async fn pages_together_are_the_list_and_past_the_end_the_total_stays_true() {
+async fn pages_partition_the_list_and_total_count_is_exact_past_the_end() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
-    arranged(
+    execute(
         &client,
         "INSERT INTO \"user\" (id, name, email) SELECT 'u' || n, 'Same', 'e' || n FROM generate_series(1, 57) n;
          INSERT INTO customer_profile (id, user_id, total_visits) SELECT 'p' || n, 'u' || n, n % 3 FROM generate_series(1, 57) n",
@@ -258,7 +258,7 @@ async fn a_search_finds_what_people_type() {
 }
 
 #[tokio::test]
-async fn a_tag_narrows_the_list_and_goes_with_a_search() {
+async fn a_tag_filter_narrows_the_list_and_combines_with_a_search() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::user(&client, "usr_desk", "Desk", Some("receptionist")).await;
@@ -277,24 +277,24 @@ async fn a_tag_narrows_the_list_and_goes_with_a_search() {
     }
     let both = DirectoryQuery { search: SearchTerm::parse("ASHA").unwrap(), ..tagged("at-risk") };
     assert_eq!(list(&database, &both).await, (vec!["1".to_owned()], 1));
-    // A chip of another tag is still shown on a filtered line.
+    // A filtered customer summary still has the chips of other tags.
     let page = database.postgres().list_customers(&tagged("vip")).await.unwrap();
     assert_eq!(page.items[0].tags.len(), 2);
 }
 
 #[tokio::test]
-async fn a_page_with_its_chips_and_its_total_is_one_statement() {
+async fn a_page_with_chips_and_total_count_takes_one_statement() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     for n in 0..30 {
         platform::customer(&client, &format!("usr_{n}"), "Asha").await;
     }
-    arranged(&client, "CREATE EXTENSION pg_stat_statements").await;
+    execute(&client, "CREATE EXTENSION pg_stat_statements").await;
     let postgres = database.postgres();
     let query = DirectoryQuery { page: page(1, 20), ..search("asha") };
-    // The first run prepares the statement and sets the connection up.
+    // The first run sets up the connection and prepares the statement.
     postgres.list_customers(&query).await.unwrap();
-    arranged(
+    execute(
         &client,
         "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)",
     )

@@ -1,4 +1,4 @@
-//! Foreign keys: what a violated one says is missing.
+//! Foreign keys: the missing row that a violation reports.
 
 use crm_adapters::testing::{TestDatabase, platform};
 use crm_domain::{
@@ -30,9 +30,9 @@ fn assignment(customer: &str, tag: &str, by: &str) -> Assignment {
     Assignment { customer: user(customer), tag: TagId::parse(tag).unwrap(), assigned_by: user(by), assigned_at: NOW }
 }
 
-/// The platform names its constraints as it likes, and PostgreSQL allows the same name once for each table.
+/// The platform chooses the names of its constraints, and PostgreSQL allows the same name on several tables.
 #[tokio::test]
-async fn a_violated_foreign_key_says_which_row_is_missing_whatever_its_name() {
+async fn a_foreign_key_violation_names_the_missing_row_for_any_constraint_name() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::customer(&client, "usr_1", "Asha Rao").await;

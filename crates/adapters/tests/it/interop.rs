@@ -1,4 +1,4 @@
-//! The real Better Auth signs people in and out; this service reads what it left.
+//! The real Better Auth signs users in and out; this service reads the sessions that it stores.
 //!
 //! The library runs in Node (`tests/better-auth/issuer.mjs`) on the platform's own tables.
 
@@ -41,7 +41,7 @@ impl Issuer {
         let mut process = Command::new(path.expect("Node on the PATH"))
             .arg("issuer.mjs")
             .current_dir(folder)
-            // An inherited BETTER_AUTH_SECRETS would win over the secret of the test.
+            // An inherited BETTER_AUTH_SECRETS would override the secret of the test.
             .env_clear()
             .env("DATABASE_URL", database.address())
             .env("BETTER_AUTH_SECRET", SECRET)
@@ -56,7 +56,7 @@ impl Issuer {
         Self { process, commands, answers }
     }
 
-    pub(super) async fn ask(&mut self, command: Value) -> Value {
+    pub(super) async fn run_command(&mut self, command: Value) -> Value {
         self.commands.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         let answer = self.answers.next_line().await.unwrap().expect("an answer of the issuer");
         let answer: Value = serde_json::from_str(&answer).unwrap();
@@ -64,10 +64,12 @@ impl Issuer {
         answer
     }
 
-    /// Signs somebody up; the answer's user id and the session cookie as a browser would send it.
+    /// Signs a user up. Returns the user id and the session cookie as a browser would send it.
     async fn sign_up(&mut self, cookie_name: &str) -> (String, String) {
         let answer = self
-            .ask(json!({"do": "sign-up", "email": "asha@example.com", "password": "a long password", "name": "Asha"}))
+            .run_command(
+                json!({"do": "sign-up", "email": "asha@example.com", "password": "a long password", "name": "Asha"}),
+            )
             .await;
         assert_eq!(answer["status"], 200, "{answer}");
         let user = answer["body"]["user"]["id"].as_str().unwrap().to_owned();
@@ -97,7 +99,7 @@ fn reader(database: &TestDatabase, cookie_name: CookieName, clock: Arc<dyn Clock
     BetterAuth { cookie_name, secret: Secret::new(SECRET).unwrap(), pool: database.pool(), clock }
 }
 
-/// The platform's whole schema, which the library needs, with this service attached to it.
+/// Creates a database with the platform's whole schema, which the library needs, and applies this service's migrations.
 async fn platform_database() -> TestDatabase {
     let database = TestDatabase::empty();
     let client = database.client().await;
@@ -107,7 +109,7 @@ async fn platform_database() -> TestDatabase {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_the_library_issues_is_accepted_until_it_is_signed_out_or_expires() {
+async fn a_session_of_the_library_is_valid_until_sign_out_expiry_or_ban() {
     let database = platform_database().await;
     let client = database.client().await;
     let mut issuer = Issuer::start(&database, &[("BETTER_AUTH_URL", "http://localhost:3000")]);
@@ -119,23 +121,23 @@ async fn what_the_library_issues_is_accepted_until_it_is_signed_out_or_expires()
     let actor = now.find_actor(cookie.as_bytes()).await.unwrap().actor().expect("a session");
     assert_eq!((actor.id.as_str(), actor.role), (user.as_str(), Role::Receptionist));
 
-    // As if eight days had passed: the library gives a session seven.
+    // This clock is eight days ahead; a session of the library lasts seven days.
     let later = reader(&database, name, clock_at(SystemClock::new().now() + Duration::days(8)));
     assert_eq!(later.find_actor(cookie.as_bytes()).await.unwrap().actor(), None, "expired");
     assert!(now.find_actor(cookie.as_bytes()).await.unwrap().actor().is_some());
 
-    // The library agrees, and goes on agreeing after this service has read the session.
-    let session = issuer.ask(json!({"do": "get-session", "cookie": cookie})).await;
+    // The library still accepts the session after this service has read it.
+    let session = issuer.run_command(json!({"do": "get-session", "cookie": cookie})).await;
     assert_eq!(session["body"]["user"]["id"], user.as_str());
 
-    let answer = issuer.ask(json!({"do": "sign-out", "cookie": cookie})).await;
+    let answer = issuer.run_command(json!({"do": "sign-out", "cookie": cookie})).await;
     assert_eq!(answer["status"], 200, "{answer}");
     assert_eq!(now.find_actor(cookie.as_bytes()).await.unwrap().actor(), None, "signed out");
 
-    // Signed in again, without "remember me": another cookie, accepted as well.
+    // A new sign-in without "remember me" issues another cookie, which is accepted too.
     let sign_in =
         json!({"do": "sign-in", "email": "asha@example.com", "password": "a long password", "rememberMe": false});
-    let answer = issuer.ask(sign_in).await;
+    let answer = issuer.run_command(sign_in).await;
     let again = cookie_of(&answer, "better-auth.session_token");
     assert_ne!(again, cookie);
     assert_eq!(
@@ -143,14 +145,14 @@ async fn what_the_library_issues_is_accepted_until_it_is_signed_out_or_expires()
         Some(user.clone())
     );
 
-    // A ban counts at the next request here, though the library looks at bans only when signing in.
+    // This service applies a ban at the next request; the library checks bans only at sign-in.
     client.execute("UPDATE \"user\" SET banned = true WHERE id = $1", &[&user]).await.unwrap();
     assert_eq!(now.find_actor(again.as_bytes()).await.unwrap().actor(), None, "banned");
     issuer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_cookie_has_the_name_that_the_librarys_settings_give_it() {
+async fn the_cookie_name_follows_the_settings_of_the_library() {
     let table: [(&[(&str, &str)], CookieName); 5] = [
         (&[("BETTER_AUTH_URL", "https://admin.example.com")], CookieName::new(true, "better-auth", None)),
         (

@@ -1,4 +1,4 @@
-//! The adapters against a real PostgreSQL, a database per test; sessions also against the real Better Auth.
+//! The adapters against a real PostgreSQL, one database for each test; sessions also against the real Better Auth.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has to end")]
 

@@ -1,4 +1,5 @@
-//! Migrations: on an empty database, on the platform's, from several instances at once.
+//! Migrations: on an empty database, on the platform's database, from several instances at once, and with locked
+//! tables.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio_postgres::Client;
 
 const PLATFORM: &str = include_str!("../fixtures/platform-schema.sql");
 
-/// Everything the catalog says of the tables, but for those that this service does not touch.
+/// The catalog's description of the tables, except those that this service does not use.
 async fn catalog(client: &Client) -> Vec<String> {
     let sql = "
       SELECT format('column %s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod),
@@ -57,7 +58,7 @@ async fn an_empty_database_gets_the_platforms_tables() {
     assert_eq!(schema_check::missing_objects(&ours.pool()).await.unwrap(), Vec::<String>::new());
 }
 
-/// Every row of every table of the platform's, as text.
+/// Every row of the platform's tables, as text.
 async fn rows(client: &Client) -> Vec<String> {
     let mut rows = Vec::new();
     for table in schema_check::NEEDED.iter().map(|table| table.name).filter(|name| !name.starts_with("crm.")) {
@@ -68,7 +69,7 @@ async fn rows(client: &Client) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_platforms_database_is_left_as_it_is() {
+async fn migrations_leave_an_existing_platform_database_unchanged() {
     let database = TestDatabase::empty();
     let client = database.client().await;
     client.batch_execute(PLATFORM).await.unwrap();
@@ -78,7 +79,7 @@ async fn the_platforms_database_is_left_as_it_is() {
     platform::assign(&client, "usr_1", "tag_1", "usr_desk").await;
     platform::booking(&client, "bkg_1", "usr_1").await;
     platform::sign_in(&client, "usr_desk").await;
-    // What the platform may have done to its own tables since: another type, column, index, name.
+    // Changes that the platform may have made to its tables: another type, column, index, name.
     client
         .batch_execute(
             "ALTER TABLE session ALTER expires_at TYPE timestamp;
@@ -97,7 +98,7 @@ async fn the_platforms_database_is_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_table_that_is_missing_is_made_beside_the_others() {
+async fn a_missing_table_is_created_and_the_others_are_kept() {
     let database = TestDatabase::empty();
     let client = database.client().await;
     client.batch_execute(PLATFORM).await.unwrap();
@@ -111,7 +112,7 @@ async fn a_table_that_is_missing_is_made_beside_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn several_instances_may_start_at_once() {
+async fn concurrent_instances_apply_each_migration_once() {
     let database = TestDatabase::empty();
     let instances: Vec<_> = (0..4)
         .map(|_| {
@@ -131,7 +132,7 @@ async fn several_instances_may_start_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn looking_for_pending_migrations_changes_nothing() {
+async fn listing_pending_migrations_changes_nothing() {
     let database = TestDatabase::empty();
     assert!(!migrate::pending(&database.connector()).await.unwrap().is_empty());
     let client = database.client().await;
@@ -196,8 +197,8 @@ async fn the_platforms_tables_may_be_in_any_schema_whatever_the_search_path() {
     assert_eq!(client.query_one(elsewhere, &[]).await.unwrap().get::<_, i64>(0), 0);
 }
 
-/// The platform's tables without `customer_profile`: to create it refers to `"user"`, which needs a lock that waits for
-/// writers. Gives a connection of the platform.
+/// Creates the platform's tables without `customer_profile`. A migration that creates it references `"user"`, which
+/// needs a lock that waits for writers. Returns a connection of the platform.
 async fn platform_without_profiles(database: &TestDatabase) -> Client {
     let client = database.client().await;
     client.batch_execute(PLATFORM).await.unwrap();
@@ -207,9 +208,9 @@ async fn platform_without_profiles(database: &TestDatabase) -> Client {
     client
 }
 
-/// A migration that waits for a lock gives up and lets the platform's statements pass before it tries again.
+/// The migration gives up its lock request and lets the platform's statements pass before it retries.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_migration_that_waits_for_a_lock_does_not_hold_the_platform_up() {
+async fn a_migration_that_waits_for_a_lock_does_not_block_the_platform() {
     let database = TestDatabase::empty();
     let mut client = platform_without_profiles(&database).await;
     let holder = client.transaction().await.unwrap();
@@ -219,10 +220,10 @@ async fn a_migration_that_waits_for_a_lock_does_not_hold_the_platform_up() {
     let migrating = tokio::spawn(async move { migrate::migrate(&connector).await });
     let platform = database.client().await;
     platform.batch_execute("SET lock_timeout = '3s'").await.unwrap();
-    // At the first attempt and at a retry.
+    // Once during the first attempt, once during a retry.
     for _ in 0..2 {
-        crate::customer::until_somebody_waits_for_a_lock(&database).await;
-        // Waits behind the migration's request for a lock, and proceeds when that is given up.
+        crate::customer::wait_for_blocked_statement(&database).await;
+        // The update waits behind the migration's lock request and proceeds when the migration gives that up.
         platform.batch_execute("UPDATE \"user\" SET name = 'Bela' WHERE id = 'usr_2'").await.unwrap();
     }
     assert!(!migrating.is_finished());
@@ -232,7 +233,7 @@ async fn a_migration_that_waits_for_a_lock_does_not_hold_the_platform_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_migration_gives_up_when_a_table_stays_locked_and_leaves_nothing() {
+async fn a_migration_blocked_by_a_lock_times_out_and_leaves_no_changes() {
     let database = TestDatabase::empty();
     let mut client = platform_without_profiles(&database).await;
     let holder = client.transaction().await.unwrap();
@@ -249,7 +250,7 @@ async fn a_migration_gives_up_when_a_table_stays_locked_and_leaves_nothing() {
     assert!(!migrate::migrate(&database.connector()).await.unwrap().is_empty());
 }
 
-/// A failure of a migration's own is reported at once.
+/// An error of the migration itself, not of a lock, is reported at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_migration_that_cannot_succeed_is_not_retried() {
     let database = TestDatabase::empty();
@@ -260,14 +261,14 @@ async fn a_migration_that_cannot_succeed_is_not_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_instance_gives_up_when_another_one_does_not_end() {
+async fn an_instance_times_out_while_another_one_still_migrates() {
     let database = TestDatabase::empty();
     let mut client = platform_without_profiles(&database).await;
     let holder = client.transaction().await.unwrap();
     holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
     let connector = database.connector();
     let first = tokio::spawn(async move { migrate::migrate(&connector).await });
-    crate::customer::until_somebody_waits_for_a_lock(&database).await;
+    crate::customer::wait_for_blocked_statement(&database).await;
 
     let second = migrate::migrate_within(&database.connector(), Duration::from_secs(1)).await;
     assert!(matches!(second, Err(MigrateError::Busy(_))), "{second:?}");

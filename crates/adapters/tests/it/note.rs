@@ -1,4 +1,4 @@
-//! Notes: written, listed, refused.
+//! Notes: writing, listing, rejection, rows deleted during a request.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crm_domain::{
 };
 use tokio_postgres::Client;
 
-use crate::customer::until_somebody_waits_for_a_lock;
+use crate::customer::wait_for_blocked_statement;
 
 fn notes(postgres: &Postgres) -> Notes {
     let postgres = Arc::new(postgres.clone());
@@ -35,7 +35,7 @@ fn booking(text: &str) -> BookingId {
     BookingId::parse(text).unwrap()
 }
 
-async fn arranged(database: &TestDatabase) -> Client {
+async fn arrange(database: &TestDatabase) -> Client {
     let client = database.client().await;
     platform::user(&client, "usr_desk", "Desk Person", Some("receptionist")).await;
     platform::customer(&client, "usr_1", "Asha Rao").await;
@@ -50,9 +50,9 @@ async fn count(client: &Client, from: &str) -> i64 {
 }
 
 #[tokio::test]
-async fn a_note_reads_back_as_it_was_written_and_its_audit_holds_no_text() {
+async fn a_note_is_stored_as_written_and_its_audit_entry_omits_the_text() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     let postgres = database.postgres();
     let desk = actor("usr_desk", Role::Receptionist);
     let written = notes(&postgres)
@@ -80,7 +80,7 @@ async fn a_note_reads_back_as_it_was_written_and_its_audit_holds_no_text() {
 #[tokio::test]
 async fn notes_are_listed_newest_first_and_pages_have_the_exact_total() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     client
         .batch_execute(
             "INSERT INTO customer_note (id, customer_id, author_id, content, created_at)
@@ -105,9 +105,9 @@ async fn notes_are_listed_newest_first_and_pages_have_the_exact_total() {
 }
 
 #[tokio::test]
-async fn refusals_leave_nothing_behind() {
+async fn rejected_notes_leave_no_rows() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     let notes = notes(&database.postgres());
     let desk = actor("usr_desk", Role::Receptionist);
     for customer in ["nobody", "usr_desk"] {
@@ -124,15 +124,15 @@ async fn refusals_leave_nothing_behind() {
     assert_eq!(count(&client, "audit_log").await, 0);
 }
 
-/// The platform deletes a row that the note points to, between the look and the insert.
+/// The platform deletes a row that the note references, between the check and the insert.
 #[tokio::test(flavor = "local")]
-async fn what_is_deleted_in_the_middle_of_a_note_is_told_apart() {
+async fn rows_deleted_while_a_note_is_written_give_the_matching_error() {
     for (deletion, customer_gone) in [
         ("DELETE FROM booking WHERE id = 'bkg_1'; DELETE FROM \"user\" WHERE id = 'usr_1'", true),
         ("DELETE FROM booking WHERE id = 'bkg_1'", false),
     ] {
         let database = TestDatabase::migrated();
-        let mut platform = arranged(&database).await;
+        let mut platform = arrange(&database).await;
         let transaction = platform.transaction().await.unwrap();
         transaction.batch_execute(deletion).await.unwrap();
         let notes = notes(&database.postgres());
@@ -140,7 +140,7 @@ async fn what_is_deleted_in_the_middle_of_a_note_is_told_apart() {
             let desk = actor("usr_desk", Role::Receptionist);
             notes.write(&desk, id("usr_1"), content("text"), Some(booking("bkg_1"))).await
         });
-        until_somebody_waits_for_a_lock(&database).await;
+        wait_for_blocked_statement(&database).await;
         transaction.commit().await.unwrap();
         let outcome = waiting.await.unwrap();
         if customer_gone {

@@ -1,4 +1,4 @@
-//! The check before serving: whatever is missing is named, all of it at once.
+//! The schema check before the service starts: it names every missing object at once.
 
 use std::{error::Error, sync::Arc};
 
@@ -33,7 +33,7 @@ fn quoted(table: &str) -> String {
 }
 
 #[tokio::test]
-async fn every_table_and_column_that_is_missing_is_named() {
+async fn every_missing_column_is_named() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     for schema_check::NeededTable { name: table, columns, .. } in schema_check::NEEDED {
@@ -62,7 +62,7 @@ async fn an_empty_database_lacks_every_table() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_utf8_is_refused() {
+async fn a_database_that_is_not_utf8_fails_the_check() {
     let database = TestDatabase::empty();
     let client = database.client().await;
     let name: String = client.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
@@ -79,7 +79,7 @@ async fn a_database_that_is_not_utf8_is_refused() {
 }
 
 #[tokio::test]
-async fn a_missing_value_of_the_audits_enum_is_named() {
+async fn a_missing_value_of_the_audit_action_type_is_named() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     client.batch_execute("ALTER TYPE audit_action RENAME VALUE 'update' TO 'change'").await.unwrap();
@@ -88,7 +88,7 @@ async fn a_missing_value_of_the_audits_enum_is_named() {
 }
 
 #[tokio::test]
-async fn a_column_that_may_hold_null_is_named() {
+async fn a_nullable_column_is_named() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     for table in schema_check::NEEDED {
@@ -121,7 +121,8 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("audit_log", "id", "audit_log_pkey"),
 ];
 
-/// A second row would make two lines of one, or a second tag with the same slug. Indexes that do not prevent it do not count.
+/// Without the index, a second row could duplicate a row of a join or a slug. Indexes that do not prevent such a row do
+/// not count.
 #[tokio::test]
 async fn a_missing_unique_index_is_named() {
     let database = TestDatabase::migrated();
@@ -144,7 +145,7 @@ async fn a_missing_unique_index_is_named() {
             .unwrap();
         let missing = schema_check::missing_objects(&pool).await.unwrap();
         assert_eq!(missing, [format!("unique index on {table} ({columns})")]);
-        // Columns in another order and columns that are only included do not matter.
+        // The order of the columns and included columns do not matter.
         let mut reversed: Vec<&str> = columns.split(", ").collect();
         reversed.reverse();
         client
@@ -159,7 +160,8 @@ async fn a_missing_unique_index_is_named() {
     }
 }
 
-/// A join does not mind when the second row is refused; `ON CONFLICT` does not work with such a constraint.
+/// For a join it does not matter when PostgreSQL rejects the second row. `ON CONFLICT` does not accept a deferrable
+/// constraint.
 #[tokio::test]
 async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
     let database = TestDatabase::migrated();
@@ -174,7 +176,7 @@ async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
     let pool = database.pool();
     assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new());
 
-    // Also beside one that is not deferrable.
+    // A deferrable constraint next to one that is not deferrable is named too.
     client.batch_execute("ALTER TABLE customer_tag ADD CONSTRAINT second UNIQUE (slug) DEFERRABLE").await.unwrap();
     let insert = "INSERT INTO customer_tag (id, name, slug) VALUES ('t', 'VIP', 'vip') ON CONFLICT (slug) DO NOTHING";
     assert!(client.batch_execute(insert).await.is_err(), "PostgreSQL refuses the statement");
@@ -184,7 +186,7 @@ async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
     );
 }
 
-/// The documented grants, for a role of this test's own.
+/// The documented grants, with `role` in place of the documented role.
 fn documented_grants(role: &str) -> Vec<String> {
     let document = include_str!("../../../../docs/OPERATIONS.md");
     let grants = document.split("\nGRANT").skip(1).filter_map(|grant| grant.split(" TO crm;").next());
@@ -217,7 +219,7 @@ impl RestrictedRole {
     }
 }
 
-/// Uses every statement of every port, the health checks excepted. Leaves five audit entries.
+/// Executes every statement of every port except the health checks. Writes five audit entries.
 ///
 /// # Errors
 ///
@@ -248,9 +250,9 @@ async fn use_every_port(pool: &Pool, cookie: &str) -> Result<(), Box<dyn Error>>
     tags.assign(&desk, customer.clone(), tag.id.clone()).await?;
     let booking = Some(BookingId::parse("bkg_1").unwrap());
     notes.write(&desk, customer.clone(), NoteContent::parse("patch test").unwrap(), booking).await?;
-    let lift =
+    let gate_override =
         GateOverride { noshow_count: Some(NoShowCount::parse(3).unwrap()), booking_requires_approval: Some(true) };
-    assert_eq!(customers.override_gates(&desk, &customer, lift).await?.noshow_count, 3);
+    assert_eq!(customers.override_gates(&desk, &customer, gate_override).await?.noshow_count, 3);
     assert_eq!(customers.find(&customer).await?.tags.len(), 1);
     assert!(postgres.find_profile(&customer).await?.is_some());
     for sort in SortKey::ALL {
@@ -265,7 +267,7 @@ async fn use_every_port(pool: &Pool, cookie: &str) -> Result<(), Box<dyn Error>>
     Ok(())
 }
 
-/// The rows that [`use_every_port`] needs; gives the cookie of its actor.
+/// Inserts the rows that [`use_every_port`] needs. Returns the session cookie of its actor.
 async fn arrange(client: &Client) -> String {
     platform::customer(client, "usr_1", "Asha Rao").await;
     platform::user(client, "usr_desk", "Desk", Some("receptionist")).await;
@@ -273,7 +275,7 @@ async fn arrange(client: &Client) -> String {
     platform::sign_in(client, "usr_desk").await
 }
 
-/// Removes what [`use_every_port`] wrote.
+/// Reverts what [`use_every_port`] wrote.
 async fn reset(client: &Client) {
     client
         .batch_execute(
@@ -285,7 +287,7 @@ async fn reset(client: &Client) {
         .unwrap();
 }
 
-/// With the grants of docs/OPERATIONS.md, word for word, the check finds nothing missing and every port works.
+/// With exactly the grants of docs/OPERATIONS.md, the check reports nothing missing and every port works.
 #[tokio::test]
 async fn every_port_works_with_the_documented_grants() {
     let database = TestDatabase::migrated();
@@ -302,10 +304,10 @@ async fn every_port_works_with_the_documented_grants() {
     assert_eq!(entries, 5);
 }
 
-/// Each single right, column by column: without it the check names it and some port fails. So the role may read and write
-/// nothing that no statement needs.
+/// Without any single right, column by column, the check names that right and a port fails. So the documented role has
+/// no right that no statement needs.
 #[tokio::test]
-async fn no_documented_right_is_idle() {
+async fn every_documented_right_is_needed() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     let cookie = arrange(&client).await;
@@ -330,7 +332,7 @@ async fn no_documented_right_is_idle() {
             wrong.push(format!("{right}: the check reports {missing:?}"));
         }
         match use_every_port(&pool, &cookie).await {
-            Err(failure) if chain(&*failure).contains("permission denied") => {}
+            Err(failure) if error_chain(&*failure).contains("permission denied") => {}
             outcome => wrong.push(format!("{right}: {outcome:?}")),
         }
         client.batch_execute(&format!("GRANT {right} TO {}", role.name)).await.unwrap();
@@ -342,7 +344,7 @@ async fn no_documented_right_is_idle() {
 }
 
 /// The messages of an error and its causes.
-fn chain(error: &dyn Error) -> String {
+fn error_chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

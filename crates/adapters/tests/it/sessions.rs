@@ -1,4 +1,4 @@
-//! Sessions: every answer of the real library that was recorded, and the database's side of the rules.
+//! Sessions: every recorded result of the real library, and the rules that depend on the database.
 
 use crm_adapters::{
     better_auth::{
@@ -46,11 +46,12 @@ struct VectorUser {
     ban_expires: Option<String>,
 }
 
-fn moment(text: &str) -> OffsetDateTime {
+fn parse_timestamp(text: &str) -> OffsetDateTime {
     OffsetDateTime::parse(text, &Rfc3339).unwrap()
 }
 
-/// A timestamp as a text parameter: tokio-postgres is built without a time library here.
+/// Inserts the rows of a vector. Timestamps are text parameters, because tokio-postgres is built here without a time
+/// library.
 async fn arrange(client: &Client, vector: &Vector) {
     client.batch_execute("DELETE FROM session; DELETE FROM \"user\"").await.unwrap();
     if let Some(user) = &vector.user {
@@ -67,12 +68,12 @@ async fn arrange(client: &Client, vector: &Vector) {
 }
 
 #[tokio::test]
-async fn every_vector_of_the_real_library_is_answered_as_specified() {
+async fn every_recorded_vector_gives_the_specified_result() {
     let vectors: Vec<Vector> = serde_json::from_str(include_str!("../fixtures/better-auth-vectors.json")).unwrap();
     assert_eq!(vectors.len(), 130);
     let database = TestDatabase::migrated();
     let client = database.client().await;
-    // Vectors with an orphan session row or a token that holds a NUL cannot be kept under the platform's keys.
+    // Vectors with an orphan session row or a token that contains a NUL cannot be stored under the platform's keys.
     client.batch_execute("ALTER TABLE session DROP CONSTRAINT session_user_id_fkey").await.unwrap();
     let pool = database.pool();
     let mut sessions = 0;
@@ -82,7 +83,7 @@ async fn every_vector_of_the_real_library_is_answered_as_specified() {
             cookie_name: CookieName::new(false, "", Some(&vector.cookie_name)),
             secret: Secret::new(&vector.secret).unwrap(),
             pool: pool.clone(),
-            clock: clock_at(moment(&vector.now)),
+            clock: clock_at(parse_timestamp(&vector.now)),
         };
         let actor = reader.find_actor(vector.cookie_header.as_bytes()).await.unwrap().actor();
         let answer = if actor.is_some() { "session" } else { "none" };
@@ -109,7 +110,7 @@ fn reader(database: &TestDatabase) -> BetterAuth {
 }
 
 #[tokio::test]
-async fn a_session_ends_at_its_last_microsecond_and_with_a_ban() {
+async fn a_session_is_valid_through_its_expiry_and_ends_with_a_ban() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     platform::user(&client, "usr_1", "A name", Some("manager")).await;
@@ -150,7 +151,8 @@ async fn the_role_is_read_at_every_request() {
     assert_eq!(reader.find_actor(header.as_bytes()).await.unwrap().actor().unwrap().role, Role::Customer);
 }
 
-/// Drizzle's generator also makes `timestamp` columns that hold UTC, and a role may have another time zone by default.
+/// Drizzle's generator also creates `timestamp` columns that contain UTC, and a role or database may have another
+/// default time zone.
 #[tokio::test]
 async fn columns_without_a_time_zone_are_read_as_utc() {
     let database = TestDatabase::migrated();
@@ -183,9 +185,9 @@ async fn columns_without_a_time_zone_are_read_as_utc() {
     assert!(reader.find_actor(header.as_bytes()).await.unwrap().actor().is_some());
 }
 
-/// What is refused by its signature never reaches the database: here there is none to reach.
+/// A cookie with a wrong signature is rejected without a query: in this test there is no database.
 #[tokio::test]
-async fn an_unsigned_cookie_costs_no_query() {
+async fn a_cookie_without_a_valid_signature_causes_no_query() {
     let nowhere = crm_adapters::postgres::connect::Connector::parse("postgres://nobody@127.0.0.1:1/none").unwrap();
     let reader = BetterAuth {
         cookie_name: CookieName::new(false, "better-auth", None),
@@ -206,7 +208,7 @@ async fn an_unsigned_cookie_costs_no_query() {
 }
 
 #[tokio::test]
-async fn the_look_up_uses_the_index_of_tokens() {
+async fn the_session_lookup_uses_the_token_index() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     client

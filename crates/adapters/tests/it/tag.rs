@@ -1,4 +1,4 @@
-//! Tags: order, slugs that meet, assignments that meet, what goes away meanwhile.
+//! Tags: order, concurrent creations and assignments, rows deleted during a request.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crm_domain::{
 };
 use tokio_postgres::Client;
 
-use crate::customer::until_somebody_waits_for_a_lock;
+use crate::customer::wait_for_blocked_statement;
 
 fn tags(postgres: &Postgres) -> Tags {
     let postgres = Arc::new(postgres.clone());
@@ -30,7 +30,7 @@ fn tag() -> TagId {
     TagId::parse("tag_1").unwrap()
 }
 
-async fn arranged(database: &TestDatabase) -> Client {
+async fn arrange(database: &TestDatabase) -> Client {
     let client = database.client().await;
     for n in 0..10 {
         platform::user(&client, &format!("usr_desk_{n}"), "Desk", Some("receptionist")).await;
@@ -58,14 +58,14 @@ async fn tags_are_listed_by_name_ignoring_case_then_id() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn the_same_tag_made_fifty_times_at_once_is_made_once() {
+async fn fifty_concurrent_creations_of_one_tag_create_it_once() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     let postgres = database.postgres();
     let attempts: Vec<_> = (0..50)
         .map(|n| {
             let tags = tags(&postgres);
-            // Different names, one slug.
+            // Different names with the same slug.
             let name = TagName::parse(if n % 2 == 0 { "At Risk" } else { " at  RISK " }).unwrap();
             tokio::task::spawn_local(async move { tags.create(&actor("usr_desk_0", Role::Manager), &name, None).await })
         })
@@ -84,9 +84,9 @@ async fn the_same_tag_made_fifty_times_at_once_is_made_once() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn the_same_assignment_made_fifty_times_at_once_is_made_once() {
+async fn fifty_concurrent_assignments_of_one_tag_create_one_row() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     let postgres = database.postgres();
     let attempts: Vec<_> = (0..50)
         .map(|n| {
@@ -108,9 +108,9 @@ async fn the_same_assignment_made_fifty_times_at_once_is_made_once() {
 }
 
 #[tokio::test(flavor = "local")]
-async fn the_same_assignment_removed_fifty_times_at_once_is_audited_once() {
+async fn fifty_concurrent_unassignments_of_one_tag_are_audited_once() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     platform::assign(&client, "usr_1", "tag_1", "usr_desk_3").await;
     let postgres = database.postgres();
     let attempts: Vec<_> = (0..50)
@@ -133,15 +133,15 @@ async fn the_same_assignment_removed_fifty_times_at_once_is_audited_once() {
 }
 
 #[tokio::test]
-async fn unknown_customers_and_tags_are_told_apart() {
+async fn unknown_customers_and_tags_give_different_errors() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     let tags = tags(&database.postgres());
     let desk = actor("usr_desk_0", Role::Receptionist);
     let nobody = UserId::parse("nobody").unwrap();
     let nothing = TagId::parse("nothing").unwrap();
     assert!(matches!(tags.assign(&desk, nobody.clone(), nothing.clone()).await, Err(TagError::CustomerNotFound)));
-    // A user without a profile is no customer.
+    // A user without a profile is not a customer.
     let staff = UserId::parse("usr_desk_1").unwrap();
     assert!(matches!(tags.assign(&desk, staff, tag()).await, Err(TagError::CustomerNotFound)));
     assert!(matches!(tags.assign(&desk, customer(), nothing.clone()).await, Err(TagError::NotFound)));
@@ -149,21 +149,21 @@ async fn unknown_customers_and_tags_are_told_apart() {
     assert_eq!(count(&client, "audit_log").await, 0);
 }
 
-/// The platform deletes a row that the assignment points to, between the look and the insert.
+/// The platform deletes a row that the assignment references, between the check and the insert.
 #[tokio::test(flavor = "local")]
-async fn what_is_deleted_in_the_middle_of_an_assignment_is_not_found() {
+async fn a_customer_or_tag_deleted_during_an_assignment_is_not_found() {
     for (deletion, customer_gone) in
         [("DELETE FROM \"user\" WHERE id = 'usr_1'", true), ("DELETE FROM customer_tag WHERE id = 'tag_1'", false)]
     {
         let database = TestDatabase::migrated();
-        let mut platform = arranged(&database).await;
+        let mut platform = arrange(&database).await;
         let transaction = platform.transaction().await.unwrap();
         transaction.batch_execute(deletion).await.unwrap();
         let tags = tags(&database.postgres());
         let waiting = tokio::task::spawn_local(async move {
             tags.assign(&actor("usr_desk_0", Role::Receptionist), customer(), tag()).await
         });
-        until_somebody_waits_for_a_lock(&database).await;
+        wait_for_blocked_statement(&database).await;
         transaction.commit().await.unwrap();
         let outcome = waiting.await.unwrap();
         if customer_gone {
@@ -176,9 +176,9 @@ async fn what_is_deleted_in_the_middle_of_an_assignment_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_failing_audit_undoes_the_change() {
+async fn a_failed_audit_entry_rolls_back_the_change() {
     let database = TestDatabase::migrated();
-    let client = arranged(&database).await;
+    let client = arrange(&database).await;
     client.batch_execute("ALTER TABLE audit_log ADD CONSTRAINT no_more CHECK (false)").await.unwrap();
     let tags = tags(&database.postgres());
     let desk = actor("usr_desk_0", Role::Manager);

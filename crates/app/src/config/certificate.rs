@@ -78,22 +78,22 @@ fn key_of(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
 mod tests {
     use super::*;
 
-    fn files(folder: &Path, chain: &str, key: &str) -> (PathBuf, PathBuf) {
+    fn write_files(folder: &Path, chain: &str, key: &str) -> (PathBuf, PathBuf) {
         let (chain_file, key_file) = (folder.join("chain.pem"), folder.join("key.pem"));
         fs::write(&chain_file, chain).unwrap();
         fs::write(&key_file, key).unwrap();
         (chain_file, key_file)
     }
 
-    fn pair() -> (String, String) {
+    fn generate_certificate() -> (String, String) {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         (made.cert.pem(), made.signing_key.serialize_pem())
     }
 
     #[test]
-    fn both_files_must_be_right_and_belong_together() {
+    fn both_files_must_be_valid_and_match() {
         let folder = tempfile::tempdir().unwrap();
-        let ((chain, key), (_, other_key)) = (pair(), pair());
+        let ((chain, key), (_, other_key)) = (generate_certificate(), generate_certificate());
         for (chain_text, key_text, chain_wrong, key_wrong) in [
             (chain.as_str(), key.as_str(), false, false),
             ("", "", true, true),
@@ -101,7 +101,7 @@ mod tests {
             (chain.as_str(), "-----BEGIN PRIVATE KEY-----", false, true),
             (chain.as_str(), other_key.as_str(), false, true),
         ] {
-            let (chain_file, key_file) = files(folder.path(), chain_text, key_text);
+            let (chain_file, key_file) = write_files(folder.path(), chain_text, key_text);
             let read = Certificate::read(chain_file, key_file);
             let (wrong_chain, wrong_key) =
                 read.map_or_else(|errors| (errors.chain.is_some(), errors.key.is_some()), |_| (false, false));

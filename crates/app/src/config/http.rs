@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_are_read_or_refused_as_a_whole() {
+    fn a_list_of_networks_with_an_invalid_entry_is_rejected() {
         for list in ["10.0.0.0/8, ::1/128", "127.0.0.1", "", " , "] {
             assert!(TrustedProxies::parse(list).is_some(), "{list}");
         }

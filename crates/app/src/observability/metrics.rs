@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_shown_under_its_standard_name() {
+    fn every_metric_is_exposed_under_its_standard_name() {
         let metrics = metrics();
         let active = metrics.begin_request();
         metrics.request_answered("GET", Some("/api/tags".to_owned()), 200, Duration::from_millis(7));

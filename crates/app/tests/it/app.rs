@@ -1,4 +1,4 @@
-//! What the tests drive: the application on a port of its own, with real adapters, a fixed clock and sequential ids.
+//! The application under test: on a free port, with real adapters, a fixed clock and sequential ids.
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,30 +33,30 @@ use tokio_postgres::Client;
 
 pub(crate) const ROLES: [&str; 6] = ["customer", "staff", "receptionist", "manager", "owner", "developer"];
 
-/// A running application and its database, in which there is a user `usr_<role>` with a session for each role.
+/// A running application and its database, which has a user `usr_<role>` with a session for each role.
 pub(crate) struct TestApp {
     pub(crate) address: String,
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
     http: reqwest::Client,
-    // Dropped last: the database goes when nothing uses it any more.
+    // Dropped last: the database can be deleted only when nothing uses it any more.
     pub(crate) database: TestDatabase,
 }
 
-/// A client of HTTP and HTTPS.
+/// A client for HTTP and HTTPS.
 pub(crate) fn http_client() -> reqwest::Client {
     client_builder().build().unwrap()
 }
 
-/// The same, to be told more.
+/// The builder of [`http_client`], for further options.
 pub(crate) fn client_builder() -> reqwest::ClientBuilder {
-    // Only the first call of the process succeeds.
+    // Only the first call in a process succeeds.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder().no_proxy()
 }
 
-/// Settings for tests: deadlines long enough for a busy machine, no limits.
+/// Settings for tests: timeouts long enough for a busy machine, no rate limits.
 pub(crate) fn settings() -> HttpSettings {
     HttpSettings {
         bind_address: "127.0.0.1:0".parse().unwrap(),
@@ -81,7 +81,7 @@ pub(crate) fn settings() -> HttpSettings {
     }
 }
 
-/// An answer, taken whole.
+/// A complete response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -98,7 +98,7 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The error's code, after a look at everything that every error must have.
+    /// Checks everything that every error must have, and returns the error code.
     pub(crate) fn error(&self) -> String {
         let body = self.json();
         assert_eq!(body["success"], false, "{}", self.text);
@@ -144,7 +144,7 @@ impl TestApp {
         Self { address, client, metrics, lifecycle, http: http_client(), database }
     }
 
-    /// With two customers, three tags and a booking, as the snapshots show them.
+    /// Starts with two customers, three tags and two bookings, as the snapshots show them.
     pub(crate) async fn with_customers() -> Self {
         let app = Self::start().await;
         platform::customer(&app.client, "usr_1", "Asha Rao").await;
@@ -172,12 +172,12 @@ impl TestApp {
         app
     }
 
-    /// The cookie of that role's session.
+    /// The session cookie of the user with that role.
     pub(crate) fn cookie(role: &str) -> String {
         format!("better-auth.session_token={}", platform::signed(&format!("token-of-usr_{role}"), SECRET))
     }
 
-    /// A request to `target`, signed in with that role or, without one, not at all.
+    /// A request to `target` with the session of `role`, or without a session.
     pub(crate) fn request(&self, method: &str, target: &str, role: Option<&str>) -> reqwest::RequestBuilder {
         let url = format!("http://{}{target}", self.address);
         let request = self.http.request(Method::from_bytes(method.as_bytes()).unwrap(), url);
@@ -188,14 +188,14 @@ impl TestApp {
     }
 
     pub(crate) async fn get(&self, target: &str, role: &str) -> Answer {
-        taken(self.request("GET", target, Some(role))).await
+        send(self.request("GET", target, Some(role))).await
     }
 
     pub(crate) async fn send(&self, method: &str, target: &str, role: &str, body: &Value) -> Answer {
-        taken(self.request(method, target, Some(role)).json(body)).await
+        send(self.request(method, target, Some(role)).json(body)).await
     }
 
-    /// A JSON body exactly as written.
+    /// Sends a JSON body exactly as given.
     pub(crate) async fn send_text(
         &self,
         method: &str,
@@ -203,10 +203,10 @@ impl TestApp {
         role: &str,
         body: impl Into<reqwest::Body>,
     ) -> Answer {
-        taken(self.request(method, target, Some(role)).header("content-type", "application/json").body(body)).await
+        send(self.request(method, target, Some(role)).header("content-type", "application/json").body(body)).await
     }
 
-    /// Sends bytes as they are and takes what comes until the server closes.
+    /// Sends the bytes unchanged and reads until the server closes the connection.
     pub(crate) async fn send_raw(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         stream.write_all(request).await.unwrap();
@@ -215,13 +215,13 @@ impl TestApp {
         answer
     }
 
-    /// A request whose target is sent exactly as it is: HTTP clients tidy theirs up.
+    /// Sends a request with an unchanged target. HTTP clients normalize their targets.
     pub(crate) async fn get_raw(&self, target: &[u8], role: &str) -> Answer {
         let mut request = b"GET ".to_vec();
         request.extend_from_slice(target);
         let rest = format!(" HTTP/1.1\r\nHost: crm\r\nConnection: close\r\nCookie: {}\r\n\r\n", Self::cookie(role));
         request.extend_from_slice(rest.as_bytes());
-        parsed(&self.send_raw(&request).await)
+        parse_response(&self.send_raw(&request).await)
     }
 
     pub(crate) async fn count(&self, from: &str) -> i64 {
@@ -239,7 +239,7 @@ impl TestApp {
     }
 }
 
-/// The real adapters, but for the clock and the ids.
+/// The real adapters, except the clock and the id generator.
 fn ports(database: &TestDatabase) -> Ports {
     let pool = database.pool();
     let sessions = BetterAuth {
@@ -263,15 +263,16 @@ fn ports(database: &TestDatabase) -> Ports {
     }
 }
 
-pub(crate) async fn taken(request: reqwest::RequestBuilder) -> Answer {
+/// Sends the request and reads the whole response.
+pub(crate) async fn send(request: reqwest::RequestBuilder) -> Answer {
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
     let headers = response.headers().clone();
     Answer { status, headers, text: response.text().await.unwrap() }
 }
 
-/// Reads an answer of HTTP/1.1 with a `Content-Length`.
-pub(crate) fn parsed(answer: &[u8]) -> Answer {
+/// Parses an HTTP/1.1 response with a `Content-Length`.
+pub(crate) fn parse_response(answer: &[u8]) -> Answer {
     let text = String::from_utf8(answer.to_vec()).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text}"));
     let mut lines = head.lines();

@@ -36,11 +36,11 @@ const DOMAIN_LAYERS: &[&[&str]] = &[
 /// Modules of one layer that must not import each other.
 const STRANGERS: &[(&str, &str)] = &[("http/handlers", "http/middleware"), ("http/middleware", "http/handlers")];
 
-/// What each file of a crate imports, file by file, with one path that says so.
+/// The files that each file of a crate imports, each with one path that names it.
 type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
 #[test]
-fn no_file_is_imported_by_what_it_imports() {
+fn no_files_import_each_other_in_a_cycle() {
     for krate in ["domain", "adapters", "app"] {
         let cycles = find_cycles(&imports_of(krate));
         assert!(cycles.is_empty(), "{krate}: cycles of imports:\n{}", cycles.join("\n"));
@@ -71,7 +71,7 @@ fn layer_of(file: &str, layers: &[&[&str]]) -> Option<usize> {
 fn find_upward_imports(imports: &Imports, layers: &[&[&str]]) -> Vec<String> {
     let mut wrong = Vec::new();
     for (file, imported) in imports {
-        // What is in no layer stands below all of them.
+        // A file in no layer is below all layers.
         let layer = layer_of(file, layers).unwrap_or(layers.len());
         for (other, path) in imported.iter().filter(|(other, _)| *other != "lib.rs") {
             let is_upward = layer_of(other, layers).unwrap_or(layers.len()) < layer;
@@ -175,7 +175,7 @@ fn resolve_path(file: &str, path: &[String], files: &BTreeMap<String, String>) -
     Some(if module.is_empty() { "lib.rs".to_owned() } else { format!("{}.rs", module.join("/")) })
 }
 
-/// Every path of a file that begins with `crate`, `super` or `self`, braces written out.
+/// Every path of a file that begins with `crate`, `super` or `self`, with braces expanded.
 fn paths_in(text: &str) -> BTreeSet<Vec<String>> {
     let text = code_of(text);
     let tokens = tokens_of(&text);
@@ -193,7 +193,7 @@ fn paths_in(text: &str) -> BTreeSet<Vec<String>> {
     paths
 }
 
-/// Reads one path from `position` on; the position after it.
+/// Reads one path from `position`. Returns the position after it.
 fn expand<'t>(tokens: &[&'t str], position: usize, prefix: &[&'t str], paths: &mut BTreeSet<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     let mut position = position;
@@ -218,7 +218,7 @@ fn expand<'t>(tokens: &[&'t str], position: usize, prefix: &[&'t str], paths: &m
             position += 1;
             continue;
         }
-        // `as` gives the name that is imported another name here.
+        // `as` renames the imported name.
         if tokens.get(position) == Some(&"as") {
             position += 2;
         }
@@ -227,13 +227,13 @@ fn expand<'t>(tokens: &[&'t str], position: usize, prefix: &[&'t str], paths: &m
     }
 }
 
-/// The text without comments, strings and what stands under `#[cfg(test)]` at its end.
+/// The text without comments, strings and the test module at its end.
 fn code_of(text: &str) -> String {
     let text = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
     let mut code = String::new();
     for line in text.lines() {
         let line = line.split("//").next().unwrap_or_default();
-        // Strings do not run over lines where paths stand.
+        // Strings that contain paths do not span several lines.
         let outside = line.split('"').step_by(2);
         code.extend(outside.chain(["\n"]));
     }
@@ -261,13 +261,13 @@ fn tokens_of(code: &str) -> Vec<&str> {
     tokens
 }
 
-fn sources(files: &[(&str, &str)]) -> Imports {
+fn resolve_sources(files: &[(&str, &str)]) -> Imports {
     resolve(&files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect())
 }
 
 #[test]
-fn a_cycle_is_found_and_named() {
-    let imports = sources(&[
+fn find_cycles_reports_a_cycle() {
+    let imports = resolve_sources(&[
         ("lib.rs", "pub mod a;\npub mod b;"),
         ("a.rs", "use crate::b::c::{self, deep::{Thing as Other, More}};"),
         ("b.rs", "mod c;"),
@@ -281,8 +281,8 @@ fn a_cycle_is_found_and_named() {
 }
 
 #[test]
-fn an_import_against_the_layers_is_found_and_named() {
-    let imports = sources(&[
+fn find_upward_imports_reports_imports_against_the_layers() {
+    let imports = resolve_sources(&[
         ("config.rs", "use crate::http::server::Listening;"),
         ("http/server.rs", "use crate::config::Config;"),
         ("http/handlers/tags.rs", "use crate::http::middleware::cors;"),

@@ -1,12 +1,12 @@
-//! Bodies: every field's rule, and what is no body of ours. Nothing that is refused leaves a trace.
+//! Bodies: the rule of every field, and bodies that are not JSON objects. A rejected request changes no row.
 
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::app::{TestApp, parsed, taken};
+use crate::app::{TestApp, parse_response, send};
 
-/// The three bodies that must be there, and one that need not.
+/// Three endpoints that require a body, and one with an optional body.
 const WRITES: [(&str, &str); 4] = [
     ("POST", "/api/tags"),
     ("POST", "/api/customers/usr_1/notes"),
@@ -15,7 +15,7 @@ const WRITES: [(&str, &str); 4] = [
 ];
 
 #[actix_web::test]
-async fn what_is_wrong_is_told_field_by_field() {
+async fn validation_errors_list_every_invalid_field() {
     let app = TestApp::with_customers().await;
     let before = app.rows().await;
     let string = json!(["must be a string"]);
@@ -88,7 +88,7 @@ async fn what_is_wrong_is_told_field_by_field() {
         let (method, target) = WRITES[write];
         let answer = app.send_text(method, target, "manager", body.clone()).await;
         if details == json!({}) {
-            // A number too small to tell from zero is zero.
+            // A number that rounds to zero is zero.
             assert_eq!(answer.status, 200, "{body}: {}", answer.text);
             app.client.batch_execute("UPDATE customer_profile SET noshow_count = 2, updated_at = created_at WHERE user_id = 'usr_1'; DELETE FROM audit_log").await.unwrap();
             continue;
@@ -100,7 +100,7 @@ async fn what_is_wrong_is_told_field_by_field() {
 }
 
 #[actix_web::test]
-async fn what_is_no_object_of_json_has_no_field_to_blame() {
+async fn a_body_that_is_not_a_json_object_is_rejected_without_field_errors() {
     let app = TestApp::with_customers().await;
     let before = app.rows().await;
     let deep = format!(r#"{{"content":{}{}}}"#, "[".repeat(10_000), "]".repeat(10_000));
@@ -133,7 +133,7 @@ async fn what_is_no_object_of_json_has_no_field_to_blame() {
         }
     }
     for (method, target) in &WRITES[..3] {
-        let none = taken(app.request(method, target, Some("manager"))).await;
+        let none = send(app.request(method, target, Some("manager"))).await;
         assert_eq!(none.details(), json!({}), "{target}: a POST without a body");
         let empty = app.send_text(method, target, "manager", "").await;
         assert_eq!(empty.details(), json!({}), "{target}");
@@ -142,7 +142,7 @@ async fn what_is_no_object_of_json_has_no_field_to_blame() {
 }
 
 #[actix_web::test]
-async fn a_body_must_say_that_it_is_json() {
+async fn a_body_without_a_json_content_type_is_rejected_with_415() {
     let app = TestApp::with_customers().await;
     let before = app.rows().await;
     for (method, target) in WRITES {
@@ -158,7 +158,7 @@ async fn a_body_must_say_that_it_is_json() {
             if let Some(content_type) = content_type {
                 request = request.header("content-type", content_type);
             }
-            let answer = taken(request).await;
+            let answer = send(request).await;
             assert_eq!(
                 (answer.status, answer.error().as_str()),
                 (415, "UNSUPPORTED_MEDIA_TYPE"),
@@ -172,12 +172,12 @@ async fn a_body_must_say_that_it_is_json() {
             .request("PATCH", "/api/customers/usr_1", Some("manager"))
             .header("content-type", content_type)
             .body("{}");
-        assert_eq!(taken(request).await.status, 200, "{content_type}");
+        assert_eq!(send(request).await.status, 200, "{content_type}");
     }
 }
 
 #[actix_web::test]
-async fn a_body_may_have_64_kib_and_no_more() {
+async fn a_body_over_64_kib_is_rejected_with_413() {
     let app = TestApp::with_customers().await;
     let of_size = |size: usize| format!(r#"{{"noshowCount":2,"x":"{}"}}"#, "x".repeat(size - 24));
     assert_eq!(of_size(65_536).len(), 65_536);
@@ -186,7 +186,7 @@ async fn a_body_may_have_64_kib_and_no_more() {
     let answer = app.send_text("PATCH", path, "manager", of_size(65_537)).await;
     assert_eq!((answer.status, answer.error().as_str()), (413, "PAYLOAD_TOO_LARGE"));
 
-    // In chunks, without a length that says so beforehand.
+    // The same in chunks, without a `Content-Length`.
     for (size, status) in [(65_536, 200), (65_537, 413)] {
         let body = of_size(size);
         let mut request = format!(
@@ -197,18 +197,18 @@ async fn a_body_may_have_64_kib_and_no_more() {
             write!(request, "{:x}\r\n{}\r\n", chunk.len(), std::str::from_utf8(chunk).unwrap()).unwrap();
         }
         request.push_str("0\r\n\r\n");
-        assert_eq!(parsed(&app.send_raw(request.as_bytes()).await).status, status, "{size}");
+        assert_eq!(parse_response(&app.send_raw(request.as_bytes()).await).status, status, "{size}");
     }
-    // An empty body in chunks is an empty body.
+    // An empty chunked body counts as an empty body.
     let request = format!(
         "PATCH {path} HTTP/1.1\r\nHost: crm\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nCookie: {}\r\n\r\n0\r\n\r\n",
         TestApp::cookie("manager")
     );
-    assert_eq!(parsed(&app.send_raw(request.as_bytes()).await).status, 200);
+    assert_eq!(parse_response(&app.send_raw(request.as_bytes()).await).status, 200);
 }
 
 #[actix_web::test]
-async fn an_integer_is_an_integer_however_it_is_written() {
+async fn an_integer_is_accepted_in_every_json_notation() {
     let app = TestApp::with_customers().await;
     for (written, count) in [("5", 5), ("6.0", 6), ("7e0", 7), ("0.8e1", 8), ("-0", 0), ("-0.0", 0)] {
         let answer =
@@ -217,9 +217,9 @@ async fn an_integer_is_an_integer_however_it_is_written() {
     }
 }
 
-/// `serde_json`'s own `Value` would take this member for raw JSON, type rules and depth bound aside.
+/// `serde_json::Value` would read such a member as raw JSON, without the type rules and the depth limit.
 #[actix_web::test]
-async fn a_magic_key_is_an_object_like_any_other() {
+async fn internal_keys_of_serde_json_have_no_special_meaning() {
     let app = TestApp::with_customers().await;
     let before = app.rows().await;
     for key in ["$serde_json::private::RawValue", "$serde_json::private::Number"] {
@@ -233,7 +233,7 @@ async fn a_magic_key_is_an_object_like_any_other() {
 }
 
 #[actix_web::test]
-async fn what_is_wrong_with_path_query_and_body_is_told_at_once() {
+async fn validation_errors_of_path_query_and_body_are_reported_together() {
     let app = TestApp::with_customers().await;
     let nul = json!(["must not contain a NUL character"]);
     let answer = app.send("PATCH", "/api/customers/%00", "manager", &json!({"noshowCount": -1})).await;

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::app::{ROLES, TestApp, parsed, taken};
+use crate::app::{ROLES, TestApp, parse_response, send};
 
-/// Every endpoint: method, target, least role, a body that is right.
+/// Every endpoint: method, target, minimum role, a valid body.
 const ENDPOINTS: [(&str, &str, &str, &str); 9] = [
     ("GET", "/api/customers", "receptionist", ""),
     ("GET", "/api/customers/usr_1", "receptionist", ""),
@@ -22,10 +22,10 @@ fn rank(role: &str) -> usize {
 }
 
 #[actix_web::test]
-async fn each_endpoint_has_its_least_role() {
+async fn each_endpoint_requires_its_minimum_role() {
     let app = TestApp::with_customers().await;
     for (method, target, least, body) in ENDPOINTS {
-        let anonymous = taken(app.request(method, target, None)).await;
+        let anonymous = send(app.request(method, target, None)).await;
         assert_eq!((anonymous.status, anonymous.error().as_str()), (401, "UNAUTHENTICATED"), "{method} {target}");
         assert_eq!(anonymous.json()["error"]["message"], "You must be signed in.");
         for role in ROLES {
@@ -44,7 +44,7 @@ async fn each_endpoint_has_its_least_role() {
 }
 
 #[actix_web::test]
-async fn a_null_or_unknown_role_is_a_customers() {
+async fn a_null_or_unknown_role_counts_as_customer() {
     let app = TestApp::start().await;
     for role in ["null", "'admin'", "'Manager'", "''", "'customer,unknown'"] {
         app.client.batch_execute(&format!("UPDATE \"user\" SET role = {role} WHERE id = 'usr_manager'")).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_null_or_unknown_role_is_a_customers() {
 }
 
 #[actix_web::test]
-async fn a_ban_a_sign_out_and_an_expiry_count_at_the_next_request() {
+async fn ban_sign_out_and_expiry_take_effect_at_the_next_request() {
     let app = TestApp::start().await;
     for (change, status) in [
         ("SELECT 1", 200),
@@ -71,20 +71,20 @@ async fn a_ban_a_sign_out_and_an_expiry_count_at_the_next_request() {
 }
 
 #[actix_web::test]
-async fn a_cookie_may_come_in_several_headers_and_a_bearer_token_is_nothing() {
+async fn several_cookie_headers_are_read_and_bearer_tokens_are_ignored() {
     let app = TestApp::start().await;
     let cookie = TestApp::cookie("manager");
     let split = app.request("GET", "/api/tags", None).header("cookie", "a=1").header("cookie", &cookie);
-    assert_eq!(taken(split).await.status, 200);
+    assert_eq!(send(split).await.status, 200);
     let token = cookie.split_once('=').unwrap().1;
     let bearer = app.request("GET", "/api/tags", None).header("authorization", format!("Bearer {token}"));
-    assert_eq!(taken(bearer).await.status, 401);
+    assert_eq!(send(bearer).await.status, 401);
     let secure = app.request("GET", "/api/tags", None).header("cookie", format!("__Secure-{cookie}"));
-    assert_eq!(taken(secure).await.status, 401, "the one name from the configuration");
+    assert_eq!(send(secure).await.status, 401, "the one name from the configuration");
 }
 
 #[actix_web::test]
-async fn an_unknown_path_is_told_before_anything_else() {
+async fn an_unknown_path_is_rejected_before_any_other_check() {
     let app = TestApp::start().await;
     for target in [
         "/",
@@ -103,14 +103,14 @@ async fn an_unknown_path_is_told_before_anything_else() {
     ] {
         for method in ["GET", "POST", "PATCH", "OPTIONS", "TRACE"] {
             let request = app.request(method, target, None).header("origin", "https://evil.example");
-            let answer = taken(request).await;
+            let answer = send(request).await;
             assert_eq!((answer.status, answer.error().as_str()), (404, "NOT_FOUND"), "{method} {target}");
         }
     }
 }
 
 #[actix_web::test]
-async fn a_wrong_method_is_told_before_the_session() {
+async fn an_unsupported_method_is_rejected_before_the_session_check() {
     let app = TestApp::start().await;
     for (target, allow) in [
         ("/api/customers", "GET, HEAD, OPTIONS"),
@@ -121,11 +121,11 @@ async fn a_wrong_method_is_told_before_the_session() {
         ("/api/tags", "GET, HEAD, POST, OPTIONS"),
     ] {
         for method in ["PUT", "TRACE", "PROPFIND"] {
-            let answer = taken(app.request(method, target, None).header("origin", "https://evil.example")).await;
+            let answer = send(app.request(method, target, None).header("origin", "https://evil.example")).await;
             assert_eq!((answer.status, answer.error().as_str()), (405, "METHOD_NOT_ALLOWED"), "{method} {target}");
             assert_eq!(answer.header("allow"), Some(allow), "{target}");
         }
-        let options = taken(app.request("OPTIONS", target, None)).await;
+        let options = send(app.request("OPTIONS", target, None)).await;
         assert_eq!(
             (options.status, options.text.as_str(), options.header("allow")),
             (204, "", Some(allow)),
@@ -135,7 +135,7 @@ async fn a_wrong_method_is_told_before_the_session() {
 }
 
 #[actix_web::test]
-async fn a_cross_site_write_is_refused_before_the_session_is_looked_at() {
+async fn a_cross_site_write_is_rejected_before_the_session_check() {
     let app = TestApp::with_customers().await;
     let before = app.rows().await;
     for (method, target, _, body) in ENDPOINTS {
@@ -148,7 +148,7 @@ async fn a_cross_site_write_is_refused_before_the_session_is_looked_at() {
                 for (name, value) in headers {
                     request = request.header(*name, *value);
                 }
-                let answer = taken(request).await;
+                let answer = send(request).await;
                 match (method, role) {
                     ("GET", None) => assert_eq!(answer.status, 401, "{target}"),
                     ("GET", Some(_)) => assert_eq!(answer.status, 200, "{target}"),
@@ -168,31 +168,30 @@ async fn a_cross_site_write_is_refused_before_the_session_is_looked_at() {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        assert_eq!(taken(request).await.status, 200, "{headers:?}");
+        assert_eq!(send(request).await.status, 200, "{headers:?}");
     }
     let own = app.request("DELETE", "/api/customers/usr_1/tags/tag_new", Some("receptionist"));
     assert_eq!(
-        taken(own.header("origin", format!("http://{}", app.address))).await.status,
+        send(own.header("origin", format!("http://{}", app.address))).await.status,
         200,
         "the request's own host"
     );
 }
 
 #[actix_web::test]
-async fn after_the_role_come_type_size_shape_existence_and_state() {
+async fn checks_run_in_the_order_role_type_size_shape_existence_state() {
     let app = TestApp::with_customers().await;
     let large = format!(r#"{{"name":"{}"}}"#, "x".repeat(65_536));
     // Role before content type.
     let answer =
-        taken(app.request("POST", "/api/tags", Some("receptionist")).header("content-type", "text/plain").body("x"))
+        send(app.request("POST", "/api/tags", Some("receptionist")).header("content-type", "text/plain").body("x"))
             .await;
     assert_eq!(answer.error(), "FORBIDDEN");
-    // Content type before size, even of a body that is too large, and before the path's shape.
+    // Content type before size, even if the body is too large, and before the path's shape.
     for target in ["/api/tags", "/api/customers/%zz/notes"] {
-        let answer = taken(
-            app.request("POST", target, Some("manager")).header("content-type", "text/plain").body(large.clone()),
-        )
-        .await;
+        let answer =
+            send(app.request("POST", target, Some("manager")).header("content-type", "text/plain").body(large.clone()))
+                .await;
         assert_eq!((answer.status, answer.error().as_str()), (415, "UNSUPPORTED_MEDIA_TYPE"), "{target}");
         // Size before shape.
         assert_eq!(
@@ -222,7 +221,7 @@ async fn after_the_role_come_type_size_shape_existence_and_state() {
 }
 
 #[actix_web::test]
-async fn every_answer_carries_its_headers_and_an_id() {
+async fn every_response_has_the_common_headers_and_a_request_id() {
     let app = TestApp::with_customers().await;
     let large = "x".repeat(70_000);
     let answers = [
@@ -230,10 +229,10 @@ async fn every_answer_carries_its_headers_and_an_id() {
         app.get("/api/tags", "customer").await,
         app.get("/api/customers?page=0", "manager").await,
         app.get("/nothing", "manager").await,
-        taken(app.request("HEAD", "/api/tags", Some("manager"))).await,
-        taken(app.request("OPTIONS", "/api/tags", None)).await,
-        taken(app.request("PUT", "/api/tags", None)).await,
-        taken(app.request("GET", "/api/tags", None)).await,
+        send(app.request("HEAD", "/api/tags", Some("manager"))).await,
+        send(app.request("OPTIONS", "/api/tags", None)).await,
+        send(app.request("PUT", "/api/tags", None)).await,
+        send(app.request("GET", "/api/tags", None)).await,
         app.send_text("POST", "/api/tags", "manager", large).await,
         app.send("POST", "/api/tags", "manager", &json!({"name": "Made"})).await,
     ];
@@ -249,17 +248,17 @@ async fn every_answer_carries_its_headers_and_an_id() {
 }
 
 #[actix_web::test]
-async fn a_safe_request_id_is_kept_and_any_other_replaced() {
+async fn a_safe_request_id_is_kept_and_any_other_is_replaced() {
     let app = TestApp::start().await;
     let longest = "x".repeat(64);
     for id in ["a", "A-Za_z-09", longest.as_str()] {
-        let answer = taken(app.request("GET", "/nothing", None).header("x-request-id", id)).await;
+        let answer = send(app.request("GET", "/nothing", None).header("x-request-id", id)).await;
         assert_eq!(answer.header("x-request-id"), Some(id));
         assert_eq!(answer.json()["error"]["requestId"], id);
     }
     let too_long = "x".repeat(65);
     for id in ["", "a b", "a.b", "é", "a\"b", "<script>", too_long.as_str()] {
-        let answer = taken(app.request("GET", "/nothing", None).header("x-request-id", id)).await;
+        let answer = send(app.request("GET", "/nothing", None).header("x-request-id", id)).await;
         assert!(answer.header("x-request-id").unwrap().starts_with("req_"), "{id}");
         answer.error();
     }
@@ -269,12 +268,12 @@ async fn a_safe_request_id_is_kept_and_any_other_replaced() {
 async fn errors_have_their_keys_in_order() {
     let app = TestApp::start().await;
     let answer =
-        taken(app.request("GET", "/api/customers?page=0", Some("manager")).header("x-request-id", "kept")).await;
+        send(app.request("GET", "/api/customers?page=0", Some("manager")).header("x-request-id", "kept")).await;
     assert_eq!(
         answer.text,
         r#"{"success":false,"error":{"code":"VALIDATION_ERROR","message":"Invalid query parameters","statusCode":400,"requestId":"kept","retryable":false,"details":{"page":["must be at least 1"]}}}"#
     );
-    let answer = taken(app.request("GET", "/api/tags", None).header("x-request-id", "kept")).await;
+    let answer = send(app.request("GET", "/api/tags", None).header("x-request-id", "kept")).await;
     assert_eq!(
         answer.text,
         r#"{"success":false,"error":{"code":"UNAUTHENTICATED","message":"You must be signed in.","statusCode":401,"requestId":"kept","retryable":false}}"#
@@ -282,7 +281,7 @@ async fn errors_have_their_keys_in_order() {
 }
 
 #[actix_web::test]
-async fn head_answers_like_get_without_the_body() {
+async fn head_responds_like_get_without_the_body() {
     let app = TestApp::with_customers().await;
     for (target, role) in [
         ("/api/customers", "manager"),
@@ -291,7 +290,7 @@ async fn head_answers_like_get_without_the_body() {
         ("/nothing", "manager"),
     ] {
         let get = app.get(target, role).await;
-        let head = taken(app.request("HEAD", target, Some(role))).await;
+        let head = send(app.request("HEAD", target, Some(role))).await;
         assert_eq!((head.status, head.text.as_str()), (get.status, ""), "{target}");
         assert_eq!(head.header("content-length"), get.header("content-length"), "{target}");
         assert_eq!(head.header("content-type"), get.header("content-type"), "{target}");
@@ -299,7 +298,7 @@ async fn head_answers_like_get_without_the_body() {
 }
 
 #[actix_web::test]
-async fn bad_paths_are_told() {
+async fn malformed_paths_are_rejected_with_400() {
     let app = TestApp::with_customers().await;
     for target in [
         &b"/api/customers/%zz"[..],
@@ -331,11 +330,11 @@ async fn bad_paths_are_told() {
         "DELETE /api/customers/%zz/tags/%00 HTTP/1.1\r\nHost: crm\r\nConnection: close\r\nCookie: {}\r\n\r\n",
         TestApp::cookie("manager")
     );
-    assert_eq!(parsed(&app.send_raw(delete.as_bytes()).await).error(), "VALIDATION_ERROR");
+    assert_eq!(parse_response(&app.send_raw(delete.as_bytes()).await).error(), "VALIDATION_ERROR");
 }
 
 #[actix_web::test]
-async fn a_database_that_is_away_is_503_and_one_that_is_broken_500_without_its_insides() {
+async fn an_unreachable_database_gives_503_and_a_broken_schema_500_without_details() {
     let app = TestApp::with_customers().await;
     app.client.batch_execute("ALTER TABLE customer_tag RENAME COLUMN color TO colour").await.unwrap();
     let broken = app.get("/api/tags", "manager").await;

@@ -1,4 +1,4 @@
-//! Requests that meet: over real connections, on one PostgreSQL.
+//! Concurrent requests, over real connections, on one PostgreSQL.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::{
-    app::{TestApp, taken},
-    service::{Service, arranged},
+    app::{TestApp, send},
+    service::{Service, arrange_database},
 };
 
 #[actix_web::test]
-async fn the_same_tag_made_fifty_times_at_once_is_one_201_and_49_times_409() {
+async fn fifty_concurrent_creations_of_one_tag_give_one_201_and_49_times_409() {
     let app = TestApp::start().await;
     let body = json!({"name": "At Risk"});
     let answers = join_all((0..50).map(|_| app.send("POST", "/api/tags", "manager", &body))).await;
@@ -24,7 +24,7 @@ async fn the_same_tag_made_fifty_times_at_once_is_one_201_and_49_times_409() {
 }
 
 #[actix_web::test]
-async fn the_same_assignment_made_fifty_times_at_once_is_one_row() {
+async fn fifty_concurrent_assignments_of_one_tag_create_one_row() {
     let app = TestApp::with_customers().await;
     let body = json!({"tagId": "tag_vip"});
     let roles = ["receptionist", "manager", "owner", "developer"];
@@ -35,11 +35,11 @@ async fn the_same_assignment_made_fifty_times_at_once_is_one_row() {
     assert_eq!((app.count(first).await, app.count("audit_log").await), (1, 1));
 }
 
-/// Many desks put the same tag on and take it off: the times in the audit log never run backwards, and each entry follows
-/// from the one before it. The real clock, in the real process.
+/// Concurrent clients assign and unassign the same tag: timestamps in the audit log never decrease, and create and
+/// delete entries alternate. The test needs the real clock, so it uses the real process.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_audit_entries_of_one_assignment_are_in_the_order_of_their_times() {
-    let database = arranged().await;
+async fn audit_entries_of_one_assignment_are_in_the_order_of_their_timestamps() {
+    let database = arrange_database().await;
     let patient = [
         ("DATABASE_POOL_WAIT_MS", "25000"),
         ("DATABASE_LOCK_TIMEOUT_MS", "25000"),
@@ -54,13 +54,13 @@ async fn the_audit_entries_of_one_assignment_are_in_the_order_of_their_times() {
             } else {
                 service.request("DELETE", "/api/customers/usr_1/tags/tag_vip", "manager")
             };
-            let answer = taken(request).await;
+            let answer = send(request).await;
             assert!(matches!(answer.status, 200 | 201), "{}", answer.text);
         }
     });
     join_all(desks).await;
     let client = database.client().await;
-    // Entries are committed under the lock, one after the other: their transactions' ids tell the true order.
+    // Entries are committed under the lock, one after the other, so their transaction ids give the actual order.
     let sql = "SELECT action::text, created_at = max(created_at) OVER (ORDER BY xmin::text::bigint) AS in_order \
                FROM audit_log ORDER BY xmin::text::bigint";
     let entries = client.query(sql, &[]).await.unwrap();
@@ -71,9 +71,9 @@ async fn the_audit_entries_of_one_assignment_are_in_the_order_of_their_times() {
     }
 }
 
-/// PostgreSQL knows times that no calendar of ours has. A row that holds one can still be changed.
+/// PostgreSQL can store timestamps that the service cannot represent. A row with such a timestamp can still be changed.
 #[actix_web::test]
-async fn a_row_of_the_end_of_time_can_be_changed() {
+async fn a_profile_with_an_out_of_range_timestamp_can_be_changed() {
     let app = TestApp::with_customers().await;
     for time in ["infinity", "-infinity", "20000-01-01", "9999-12-31 23:59:59.999999+00", "4000-01-01 BC"] {
         app.client
@@ -87,7 +87,7 @@ async fn a_row_of_the_end_of_time_can_be_changed() {
 }
 
 #[actix_web::test]
-async fn two_overrides_at_once_both_land() {
+async fn two_concurrent_overrides_both_take_effect() {
     let app = TestApp::with_customers().await;
     let (count, approval) = (json!({"noshowCount": 9}), json!({"bookingRequiresApproval": true}));
     let path = "/api/customers/usr_1";
@@ -101,9 +101,9 @@ async fn two_overrides_at_once_both_land() {
     assert_eq!(app.count("audit_log").await, 2);
 }
 
-/// The platform holds the customer's row, deletes it, and lets go while each write waits: 404, never 500.
+/// The platform deletes the customer's row and commits while the write waits for it. The response is 404, never 500.
 #[actix_web::test]
-async fn a_customer_deleted_in_the_middle_of_any_write_is_not_found() {
+async fn a_customer_deleted_during_a_write_is_not_found() {
     for (method, target, body) in [
         ("PATCH", "/api/customers/usr_2", json!({"noshowCount": 1})),
         ("POST", "/api/customers/usr_2/notes", json!({"content": "text"})),
@@ -115,8 +115,8 @@ async fn a_customer_deleted_in_the_middle_of_any_write_is_not_found() {
         let deletion = platform.transaction().await.unwrap();
         deletion.batch_execute("DELETE FROM \"user\" WHERE id = 'usr_2'").await.unwrap();
         let request = app.request(method, target, Some("manager")).json(&body);
-        let waiting = actix_web::rt::spawn(taken(request));
-        until(
+        let waiting = actix_web::rt::spawn(send(request));
+        wait_until(
             &app,
             "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
         )
@@ -128,17 +128,17 @@ async fn a_customer_deleted_in_the_middle_of_any_write_is_not_found() {
     }
 }
 
-/// A removal has nothing to find: what the platform deleted is gone either way.
+/// Unassigning succeeds, because the deletion of the customer has also deleted the assignment.
 #[actix_web::test]
-async fn a_customer_deleted_in_the_middle_of_a_removal_is_fine() {
+async fn unassigning_succeeds_if_the_customer_is_deleted_during_the_request() {
     let app = TestApp::with_customers().await;
     app.client.batch_execute("DELETE FROM booking").await.unwrap();
     let mut platform = app.database.client().await;
     let deletion = platform.transaction().await.unwrap();
     deletion.batch_execute("DELETE FROM \"user\" WHERE id = 'usr_1'").await.unwrap();
     let waiting =
-        actix_web::rt::spawn(taken(app.request("DELETE", "/api/customers/usr_1/tags/tag_vip", Some("manager"))));
-    until(
+        actix_web::rt::spawn(send(app.request("DELETE", "/api/customers/usr_1/tags/tag_vip", Some("manager"))));
+    wait_until(
         &app,
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
     )
@@ -149,7 +149,7 @@ async fn a_customer_deleted_in_the_middle_of_a_removal_is_fine() {
 }
 
 #[actix_web::test]
-async fn a_client_that_goes_away_leaves_no_transaction_open() {
+async fn a_disconnected_client_leaves_no_transaction_open() {
     let app = TestApp::with_customers().await;
     let before = app.rows().await;
     let mut platform = app.database.client().await;
@@ -157,33 +157,33 @@ async fn a_client_that_goes_away_leaves_no_transaction_open() {
     holder.batch_execute("SELECT 1 FROM customer_profile FOR UPDATE").await.unwrap();
     let request = app.request("PATCH", "/api/customers/usr_1", Some("manager")).json(&json!({"noshowCount": 9}));
     let waiting = actix_web::rt::spawn(request.send());
-    until(
+    wait_until(
         &app,
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
     )
     .await;
     waiting.abort();
-    // The service notices that the client is gone while its statement still waits.
-    until(
+    // The statement still waits when the service notices that the client has disconnected.
+    wait_until(
         &app,
         "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
     )
     .await;
     holder.commit().await.unwrap();
-    until(
+    wait_until(
         &app,
         "SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() \
          AND (state LIKE 'idle in transaction%' OR state = 'active')",
     )
     .await;
-    // Either it was undone, or the server had already gone on to the end: never half of it.
+    // The write was either rolled back or completed, never done in part.
     let after = app.rows().await;
     assert!(after == before || app.count("audit_log").await == 1);
     assert_eq!(app.get("/api/customers/usr_1", "manager").await.status, 200);
 }
 
-/// Asks until `question` is answered with yes.
-async fn until(app: &TestApp, question: &str) {
+/// Repeats the query `question` until it returns true.
+async fn wait_until(app: &TestApp, question: &str) {
     let asking = async {
         while !app.client.query_one(question, &[]).await.unwrap().get::<_, bool>(0) {
             tokio::task::yield_now().await;

@@ -1,9 +1,9 @@
-//! CORS, and the headers that browsers obey.
+//! CORS, and the security headers for browsers.
 
 use reqwest::RequestBuilder;
 use serde_json::json;
 
-use crate::app::{Answer, TestApp, taken};
+use crate::app::{Answer, TestApp, send};
 
 const DESK: &str = "https://desk.example.com";
 
@@ -20,7 +20,7 @@ fn preflight(app: &TestApp, target: &str, method: &str, origin: &str) -> Request
 }
 
 #[actix_web::test]
-async fn an_allowed_origin_may_ask_first_and_then_read_and_write() {
+async fn an_allowed_origin_passes_preflight_and_may_read_and_write() {
     let app = TestApp::with_customers().await;
     for (method, target) in [
         ("PATCH", "/api/customers/usr_1"),
@@ -28,7 +28,7 @@ async fn an_allowed_origin_may_ask_first_and_then_read_and_write() {
         ("POST", "/api/tags"),
         ("GET", "/api/tags"),
     ] {
-        let answer = taken(preflight(&app, target, method, DESK)).await;
+        let answer = send(preflight(&app, target, method, DESK)).await;
         assert_eq!((answer.status, answer.text.as_str()), (204, ""), "{method} {target}");
         assert_eq!(answer.header("access-control-allow-origin"), Some(DESK));
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
@@ -38,9 +38,9 @@ async fn an_allowed_origin_may_ask_first_and_then_read_and_write() {
         assert_eq!(vary(&answer), "Access-Control-Request-Method, Access-Control-Request-Headers, Origin");
     }
     let write = app.request("POST", "/api/tags", Some("manager")).json(&json!({"name": "From afar"}));
-    let written = taken(write.header("origin", DESK).header("sec-fetch-site", "cross-site")).await;
+    let written = send(write.header("origin", DESK).header("sec-fetch-site", "cross-site")).await;
     assert_eq!(written.status, 201);
-    let refused = taken(app.request("GET", "/api/tags", None).header("origin", DESK)).await;
+    let refused = send(app.request("GET", "/api/tags", None).header("origin", DESK)).await;
     for answer in [written, refused] {
         assert_eq!(answer.header("access-control-allow-origin"), Some(DESK), "also on errors: a page reads those too");
         assert_eq!(answer.header("access-control-allow-credentials"), Some("true"));
@@ -50,7 +50,7 @@ async fn an_allowed_origin_may_ask_first_and_then_read_and_write() {
 }
 
 #[actix_web::test]
-async fn nothing_is_reflected_for_anybody_else() {
+async fn other_origins_get_no_cors_headers() {
     let app = TestApp::with_customers().await;
     for origin in [
         "https://evil.example",
@@ -58,38 +58,38 @@ async fn nothing_is_reflected_for_anybody_else() {
         "https://desk.example.com/",
         "HTTPS://DESK.EXAMPLE.COM",
         "http://desk.example.com",
-        // The platform's own pages are of the same origin, or listed.
+        // The platform's own pages have the same origin or must be listed.
         "https://admin.example.com",
         "null",
         "*",
     ] {
-        let asked = taken(preflight(&app, "/api/tags", "POST", origin)).await;
-        assert_eq!(asked.status, 204);
-        let read = taken(app.request("GET", "/api/tags", Some("manager")).header("origin", origin)).await;
+        let preflighted = send(preflight(&app, "/api/tags", "POST", origin)).await;
+        assert_eq!(preflighted.status, 204);
+        let read = send(app.request("GET", "/api/tags", Some("manager")).header("origin", origin)).await;
         assert_eq!(read.status, 200);
-        for answer in [asked, read] {
+        for answer in [preflighted, read] {
             assert!(vary(&answer).contains("Origin"), "{origin}");
-            let told = answer.headers.keys().any(|name| name.as_str().starts_with("access-control-"));
-            assert!(!told, "{origin}: {:?}", answer.headers);
+            let has_cors_header = answer.headers.keys().any(|name| name.as_str().starts_with("access-control-"));
+            assert!(!has_cors_header, "{origin}: {:?}", answer.headers);
         }
     }
-    // An unknown path is one for preflights too.
-    assert_eq!(taken(preflight(&app, "/api/nothing", "GET", DESK)).await.error(), "NOT_FOUND");
-    // An OPTIONS that is no preflight tells the methods by `Allow` alone.
-    let options = taken(app.request("OPTIONS", "/api/tags", None).header("origin", DESK)).await;
+    // A preflight request to an unknown path gets 404.
+    assert_eq!(send(preflight(&app, "/api/nothing", "GET", DESK)).await.error(), "NOT_FOUND");
+    // The response to an OPTIONS request that is not a preflight request lists the methods only in `Allow`.
+    let options = send(app.request("OPTIONS", "/api/tags", None).header("origin", DESK)).await;
     assert_eq!(options.status, 204);
     assert_eq!(options.header("access-control-allow-methods"), None);
 }
 
 #[actix_web::test]
-async fn every_answer_tells_browsers_to_keep_it_to_themselves() {
+async fn every_response_has_the_security_headers_for_browsers() {
     let app = TestApp::with_customers().await;
     for answer in [
         app.get("/api/tags", "manager").await,
         app.get("/nothing", "manager").await,
         app.get("/livez", "manager").await,
-        taken(app.request("OPTIONS", "/api/tags", None)).await,
-        taken(app.request("PUT", "/api/tags", None)).await,
+        send(app.request("OPTIONS", "/api/tags", None)).await,
+        send(app.request("PUT", "/api/tags", None)).await,
     ] {
         for (name, value) in [
             ("cache-control", "no-store"),

@@ -1,4 +1,4 @@
-//! The files in `docs/deploy`, with what they are for.
+//! The files in `docs/deploy`: the nginx example with real nginx, the limits of the systemd unit.
 
 use std::{fs, process::Stdio};
 
@@ -14,12 +14,12 @@ use tokio::{
 };
 
 use crate::{
-    app::{TestApp, client_builder, taken},
-    service::{PATIENCE, Service, arranged, eventually, free_port, root},
+    app::{TestApp, client_builder, send},
+    service::{PATIENCE, Service, arrange_database, eventually, free_port, root},
 };
 
-/// The example's text, each placeholder replaced by what the test has.
-fn filled(name: &str, replacements: &[(&str, &str)]) -> String {
+/// The text of an example with its placeholders replaced.
+fn fill_example(name: &str, replacements: &[(&str, &str)]) -> String {
     let mut text = fs::read_to_string(root().join("docs/deploy").join(name)).unwrap();
     for (placeholder, value) in replacements {
         assert!(text.contains(placeholder), "{name} has no {placeholder}");
@@ -47,7 +47,7 @@ impl Proxy {
         fs::write(folder.path().join("chain.pem"), made.cert.pem()).unwrap();
         fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
         let port = free_port();
-        let example = filled(
+        let example = fill_example(
             "nginx.conf",
             &[
                 ("server 127.0.0.1:8080 max_fails=3", &format!("server {service} max_fails=3")),
@@ -81,13 +81,13 @@ impl Proxy {
         Self { _process: process, folder, certificate, address, origin: format!("https://localhost:{port}") }
     }
 
-    /// A client with an address that is not nginx's, which the service trusts.
+    /// A client with another address than nginx's, because the service trusts nginx's address.
     fn client(&self) -> reqwest::Client {
         let client = client_builder().tls_certs_only([self.certificate.clone()]);
         client.local_address(Some([127, 0, 0, 9].into())).build().unwrap()
     }
 
-    /// A file that nginx writes.
+    /// The content of a file that nginx writes.
     fn file(&self, name: &str) -> String {
         fs::read_to_string(self.folder.path().join(name)).unwrap()
     }
@@ -117,11 +117,11 @@ impl Proxy {
 }
 
 #[actix_web::test]
-async fn the_nginx_example_puts_the_service_and_the_platform_under_one_origin() {
-    let database = arranged().await;
+async fn the_nginx_example_serves_service_and_platform_under_one_origin() {
+    let database = arrange_database().await;
     let limits = ("RATE_LIMIT_ADDRESS_REQUESTS", "3");
     let service = Service::start(&database, &[("TRUSTED_PROXIES", "127.0.0.1/32"), limits]).await;
-    // Any other HTTP server stands for the platform.
+    // Another HTTP server stands for the platform.
     let platform = TestApp::start().await;
     let proxy = Proxy::start(&service.address, &platform.address).await;
     let (client, origin) = (proxy.client(), &proxy.origin);
@@ -133,26 +133,26 @@ async fn the_nginx_example_puts_the_service_and_the_platform_under_one_origin() 
     };
     // The service's database has one tag; the platform's stand-in has none.
     for (target, served_by_us) in [("/api/tags", true), ("/api/customers", true), ("/api/health", false)] {
-        let id = taken(request("GET", target)).await.header("x-request-id").unwrap().to_owned();
-        // The stand-in counts its ids up from 1.
+        let id = send(request("GET", target)).await.header("x-request-id").unwrap().to_owned();
+        // The stand-in's request ids are sequential from 1.
         assert_eq!(!id.starts_with("req_0000000000"), served_by_us, "{target} {id}");
     }
-    // A page of the same origin writes, a page of another does not.
+    // A page of the same origin may write, a page of another origin may not.
     let write = |origin: &str, site: &'static str| {
         let request = request("DELETE", "/api/customers/usr_1/tags/tag_vip").header("origin", origin.to_owned());
-        taken(if site.is_empty() { request } else { request.header("sec-fetch-site", site) })
+        send(if site.is_empty() { request } else { request.header("sec-fetch-site", site) })
     };
     assert_eq!(write(origin, "same-origin").await.status, 200);
     assert_eq!(write(origin, "").await.status, 200, "an old browser: by the Host that nginx passes on");
     assert_eq!(write("https://evil.example", "").await.error(), "FORBIDDEN");
     assert_eq!(write("https://evil.example", "cross-site").await.error(), "FORBIDDEN");
-    // Too large for the service, not for nginx: the API's own answer.
+    // The body is too large for the service but not for nginx, so the service responds.
     let large = request("POST", "/api/tags").header("content-type", "application/json").body("x".repeat(70_000));
-    assert_eq!(taken(large).await.error(), "PAYLOAD_TOO_LARGE");
-    // Clients are told apart by the address that nginx saw, whatever they write themselves.
+    assert_eq!(send(large).await.error(), "PAYLOAD_TOO_LARGE");
+    // The service distinguishes clients by the address that nginx saw, whatever headers they send.
     let anonymous = |forged: &str| {
         let request = client.get(format!("{origin}/api/tags")).header("x-forwarded-for", forged.to_owned());
-        taken(request.header("forwarded", format!("for={forged}")))
+        send(request.header("forwarded", format!("for={forged}")))
     };
     for forged in ["198.51.100.1", "198.51.100.2", "198.51.100.3"] {
         assert_eq!(anonymous(forged).await.error(), "UNAUTHENTICATED");
@@ -192,8 +192,8 @@ const FORGED_REQUESTS: [(&str, &str); 6] = [
 ];
 
 #[actix_web::test]
-async fn the_nginx_example_logs_every_request_and_nothing_personal() {
-    let database = arranged().await;
+async fn the_nginx_example_logs_every_request_and_no_personal_data() {
+    let database = arrange_database().await;
     platform::customer(&database.client().await, "usr_priya", "Priyanka Unmistakable").await;
     let service = Service::start(&database, &[("TRUSTED_PROXIES", "127.0.0.1/32")]).await;
     let platform = TestApp::start().await;
@@ -204,7 +204,7 @@ async fn the_nginx_example_logs_every_request_and_nothing_personal() {
         let request = request.header("cookie", TestApp::cookie("manager")).header("user-agent", "Priyanka's phone");
         let request = request.header("referer", format!("{origin}/admin/customers?q=Priyanka"));
         let request = request.header("x-forwarded-for", "198.51.100.77");
-        taken(request.header("content-type", "application/json").body(body.to_owned()))
+        send(request.header("content-type", "application/json").body(body.to_owned()))
     };
 
     let mut sent = Vec::new();
@@ -218,9 +218,9 @@ async fn the_nginx_example_logs_every_request_and_nothing_personal() {
         let status = proxy.send_raw(&format!("{line}\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await;
         sent.push((route.to_owned(), status));
     }
-    // Without the service, nginx responds itself and has an error to report.
+    // Without the service, nginx responds itself and logs an error.
     service.signal("-KILL");
-    service.ended().await;
+    service.wait_for_exit().await;
     let answer = request("GET", "/api/customers/usr_priya/notes?page=Priyanka", "").await;
     assert_eq!(answer.status, 502);
     sent.push(("/api/customers/{id}/notes".to_owned(), "502".to_owned()));
@@ -238,7 +238,7 @@ async fn the_nginx_example_logs_every_request_and_nothing_personal() {
     for status in ["200", "201", "400", "404", "502"] {
         assert!(sent.iter().any(|(_, sent)| sent == status), "{status} did not occur: {sent:?}");
     }
-    // The service's log names a request by the same id.
+    // nginx logs the request id of the service.
     assert!(ids.len() > 10 && ids.iter().all(|id| lines.iter().any(|line| line["request_id"] == **id)), "{log}");
     assert_eq!((&*field(&lines[0], "protocol"), &*field(&lines[0], "tls")), ("HTTP/2.0", "TLSv1.3"));
 
@@ -253,8 +253,8 @@ async fn the_nginx_example_logs_every_request_and_nothing_personal() {
 }
 
 #[actix_web::test]
-async fn the_nginx_example_speaks_current_tls_only() {
-    // Nothing has to listen behind nginx.
+async fn the_nginx_example_accepts_only_current_tls_versions_and_ciphers() {
+    // This test needs no server behind nginx.
     let proxy = Proxy::start("127.0.0.1:9", "127.0.0.1:9").await;
     assert!(proxy.accepts_tls(&["-tls1_3"]).await);
     assert!(proxy.accepts_tls(&["-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"]).await);
@@ -264,8 +264,8 @@ async fn the_nginx_example_speaks_current_tls_only() {
 }
 
 #[test]
-fn the_unit_gives_the_service_its_time_and_its_files() {
-    let unit = filled("royal-glow-crm.service", &[]);
+fn the_limits_of_the_systemd_unit_exceed_the_default_settings() {
+    let unit = fill_example("royal-glow-crm.service", &[]);
     let value = |name: &str| {
         let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap();
         line.parse::<u64>().unwrap()

@@ -1,11 +1,12 @@
-//! Every endpoint's answers, whole: status and JSON, key by key, as snapshots; and what each leaves in the database.
+//! Complete responses of every endpoint as snapshots (status and JSON, key by key), and the rows that each request
+//! leaves in the database.
 
 use serde_json::{Value, json};
 
 use crate::app::{Answer, TestApp};
 
-/// Status and body, the body's keys in the order they were sent.
-fn shown(answer: &Answer) -> String {
+/// Status and body, with the keys in the order in which they were sent.
+fn render(answer: &Answer) -> String {
     format!("{}\n{}", answer.status, pretty(&answer.text))
 }
 
@@ -47,35 +48,35 @@ fn pretty(text: &str) -> String {
 }
 
 #[actix_web::test]
-async fn the_directory() {
+async fn the_directory_is_returned_page_by_page() {
     let app = TestApp::with_customers().await;
-    insta::assert_snapshot!(shown(&app.get("/api/customers", "receptionist").await));
+    insta::assert_snapshot!(render(&app.get("/api/customers", "receptionist").await));
     insta::assert_snapshot!(
         "the_directory_past_the_end",
-        shown(&app.get("/api/customers?page=7&pageSize=1", "receptionist").await)
+        render(&app.get("/api/customers?page=7&pageSize=1", "receptionist").await)
     );
 }
 
 #[actix_web::test]
-async fn a_customer() {
+async fn a_customer_is_returned_with_every_field() {
     let app = TestApp::with_customers().await;
-    insta::assert_snapshot!(shown(&app.get("/api/customers/usr_1", "receptionist").await));
+    insta::assert_snapshot!(render(&app.get("/api/customers/usr_1", "receptionist").await));
     insta::assert_snapshot!(
         "a_customer_without_anything",
-        shown(&app.get("/api/customers/usr_2", "receptionist").await)
+        render(&app.get("/api/customers/usr_2", "receptionist").await)
     );
     insta::assert_snapshot!(
         "a_customer_that_is_not_there",
-        shown(&app.get("/api/customers/nobody", "receptionist").await)
+        render(&app.get("/api/customers/nobody", "receptionist").await)
     );
-    // Staff without a profile are no customers, and a customer may have another role.
+    // A user without a profile is not a customer, and a customer may have another role.
     assert_eq!(app.get("/api/customers/usr_manager", "receptionist").await.status, 404);
     app.client.batch_execute("UPDATE \"user\" SET role = null WHERE id = 'usr_2'").await.unwrap();
     assert_eq!(app.get("/api/customers/usr_2", "receptionist").await.json()["data"]["customer"]["role"], Value::Null);
 }
 
 #[actix_web::test]
-async fn ids_made_elsewhere_have_any_shape() {
+async fn ids_created_by_the_platform_may_have_any_format() {
     let app = TestApp::start().await;
     for (id, target) in [
         ("a/b", "a%2Fb"),
@@ -94,12 +95,12 @@ async fn ids_made_elsewhere_have_any_shape() {
 }
 
 #[actix_web::test]
-async fn the_gates() {
+async fn an_override_returns_the_profile_and_is_audited() {
     let app = TestApp::with_customers().await;
     let path = "/api/customers/usr_1";
     let before = app.rows().await;
 
-    // What changes nothing: the current row, no audit.
+    // Requests that change nothing return the current row and write no audit entry.
     for body in [
         json!({}),
         json!({"noshowCount": 2}),
@@ -108,16 +109,16 @@ async fn the_gates() {
     ] {
         assert_eq!(app.send("PATCH", path, "manager", &body).await.status, 200, "{body}");
     }
-    let nothing = crate::app::taken(app.request("PATCH", path, Some("manager"))).await;
+    let nothing = crate::app::send(app.request("PATCH", path, Some("manager"))).await;
     assert_eq!(nothing.status, 200);
     let nothing =
-        crate::app::taken(app.request("PATCH", path, Some("manager")).header("content-type", "text/plain")).await;
+        crate::app::send(app.request("PATCH", path, Some("manager")).header("content-type", "text/plain")).await;
     assert_eq!(nothing.status, 200, "an empty body, whatever its content type");
     assert_eq!(app.rows().await, before);
 
     let answer = app.send("PATCH", path, "manager", &json!({"noshowCount": 0, "bookingRequiresApproval": true})).await;
-    insta::assert_snapshot!(shown(&answer));
-    insta::assert_snapshot!("the_gates_audit", audit(&app).await);
+    insta::assert_snapshot!(render(&answer));
+    insta::assert_snapshot!("the_gates_audit", read_audit_log(&app).await);
 
     assert_eq!(app.send("PATCH", path, "manager", &json!({"noshowCount": 2_147_483_647})).await.status, 200);
     assert_eq!(
@@ -128,7 +129,7 @@ async fn the_gates() {
 }
 
 /// The audit log, oldest first.
-async fn audit(app: &TestApp) -> String {
+async fn read_audit_log(app: &TestApp) -> String {
     let sql = "SELECT format('%s %s %s %s by %s%s  old %s%s  new %s', id, action, entity_type, entity_id, actor_id, chr(10), old_values, chr(10), new_values) \
                FROM audit_log ORDER BY id";
     let rows = app.client.query(sql, &[]).await.unwrap();
@@ -136,16 +137,16 @@ async fn audit(app: &TestApp) -> String {
 }
 
 #[actix_web::test]
-async fn notes() {
+async fn a_note_is_written_listed_and_audited() {
     let app = TestApp::with_customers().await;
     let path = "/api/customers/usr_1/notes";
     let body = json!({"content": " \u{FEFF}allergic to ammonia\n", "bookingId": "bkg_1", "unknown": 1});
-    insta::assert_snapshot!(shown(&app.send("POST", path, "receptionist", &body).await));
-    insta::assert_snapshot!("notes_audit", audit(&app).await);
+    insta::assert_snapshot!(render(&app.send("POST", path, "receptionist", &body).await));
+    insta::assert_snapshot!("notes_audit", read_audit_log(&app).await);
     assert_eq!(app.send("POST", path, "owner", &json!({"content": "ñ".repeat(1000)})).await.status, 201);
     insta::assert_snapshot!(
         "notes_listed",
-        shown(&app.get(&format!("{path}?pageSize=1&page=2"), "receptionist").await)
+        render(&app.get(&format!("{path}?pageSize=1&page=2"), "receptionist").await)
     );
 
     assert_eq!(app.get("/api/customers/usr_2/notes", "receptionist").await.json()["data"], json!({"notes": []}));
@@ -164,28 +165,28 @@ async fn notes() {
 }
 
 #[actix_web::test]
-async fn tags() {
+async fn a_tag_is_created_listed_and_audited() {
     let app = TestApp::with_customers().await;
-    insta::assert_snapshot!(shown(&app.get("/api/tags", "receptionist").await));
+    insta::assert_snapshot!(render(&app.get("/api/tags", "receptionist").await));
     let answer =
         app.send("POST", "/api/tags", "manager", &json!({"name": "  Sensitive \t skin ", "color": "#aBcDeF"})).await;
-    insta::assert_snapshot!("tags_made", shown(&answer));
+    insta::assert_snapshot!("tags_made", render(&answer));
     let answer = app.send("POST", "/api/tags", "manager", &json!({"name": "SENSITIVE SKIN"})).await;
-    insta::assert_snapshot!("tags_taken", shown(&answer));
+    insta::assert_snapshot!("tags_taken", render(&answer));
     assert_eq!(
         app.send("POST", "/api/tags", "manager", &json!({"name": "É".repeat(40)})).await.json()["data"]["tag"]["color"],
         Value::Null
     );
-    insta::assert_snapshot!("tags_audit", audit(&app).await);
+    insta::assert_snapshot!("tags_audit", read_audit_log(&app).await);
 }
 
 #[actix_web::test]
-async fn assignments() {
+async fn an_assignment_is_created_deleted_and_audited() {
     let app = TestApp::with_customers().await;
     let path = "/api/customers/usr_2/tags";
     let body = json!({"tagId": "tag_vip"});
-    insta::assert_snapshot!(shown(&app.send("POST", path, "receptionist", &body).await));
-    // Again, by somebody else: nothing changes.
+    insta::assert_snapshot!(render(&app.send("POST", path, "receptionist", &body).await));
+    // A second assignment by another user changes nothing.
     let after = app.rows().await;
     assert_eq!(app.send("POST", path, "owner", &body).await.status, 201);
     assert_eq!(app.rows().await, after);
@@ -201,33 +202,33 @@ async fn assignments() {
     );
 
     let removed = app.send("DELETE", "/api/customers/usr_2/tags/tag_vip", "receptionist", &json!({})).await;
-    insta::assert_snapshot!("assignments_removed", shown(&removed));
+    insta::assert_snapshot!("assignments_removed", render(&removed));
     let after = app.rows().await;
     for target in
         ["/api/customers/usr_2/tags/tag_vip", "/api/customers/usr_2/tags/nothing", "/api/customers/nobody/tags/tag_vip"]
     {
-        assert_eq!(app.get_delete(target).await.json(), json!({"success": true, "data": {"ok": true}}), "{target}");
+        assert_eq!(app.delete(target).await.json(), json!({"success": true, "data": {"ok": true}}), "{target}");
     }
     assert_eq!(app.rows().await, after);
-    insta::assert_snapshot!("assignments_audit", audit(&app).await);
+    insta::assert_snapshot!("assignments_audit", read_audit_log(&app).await);
 }
 
 impl TestApp {
-    async fn get_delete(&self, target: &str) -> Answer {
-        let answer = crate::app::taken(self.request("DELETE", target, Some("receptionist"))).await;
+    async fn delete(&self, target: &str) -> Answer {
+        let answer = crate::app::send(self.request("DELETE", target, Some("receptionist"))).await;
         assert_eq!(answer.status, 200);
         answer
     }
 }
 
 #[actix_web::test]
-async fn tags_can_be_assigned_and_removed_whatever_their_ids() {
+async fn tags_with_ids_of_any_format_can_be_assigned_and_unassigned() {
     let app = TestApp::start().await;
     crm_adapters::testing::platform::customer(&app.client, "a/b", "Asha").await;
     crm_adapters::testing::platform::tag(&app.client, "t/%", "VIP", None).await;
     let answer = app.send("POST", "/api/customers/a%2Fb/tags", "receptionist", &json!({"tagId": "t/%"})).await;
     assert_eq!(answer.status, 201);
-    app.get_delete("/api/customers/a%2Fb/tags/t%2F%25").await;
+    app.delete("/api/customers/a%2Fb/tags/t%2F%25").await;
     assert_eq!(app.count("customer_tag_assignment").await, 0);
     assert_eq!(app.count("audit_log WHERE entity_id = 'a/b:t/%'").await, 2);
 }

@@ -1,4 +1,5 @@
-//! Faults, each against the real process and a real PostgreSQL: what happens meanwhile, and that it is over afterwards.
+//! Failures around the real process and a real PostgreSQL: the behaviour during each failure, and the recovery after
+//! it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,29 +26,31 @@ use tokio::{
 };
 
 use crate::{
-    app::{TestApp, parsed, taken},
-    service::{PATIENCE, Service, Starting, arrange, arranged, crm, eventually, free_port, root, run, settings},
+    app::{TestApp, parse_response, send},
+    service::{
+        PATIENCE, Service, Starting, arrange, arrange_database, crm, eventually, free_port, root, run, settings,
+    },
 };
 
-/// A PostgreSQL of the tests' own, to be stopped and started (`.just/cluster`).
+/// A separate PostgreSQL cluster that the test stops and starts (`.just/cluster`).
 struct Cluster;
 
 impl Cluster {
     const NAME: &str = "faults";
 
-    async fn asked(command: &str) -> String {
+    async fn run(command: &str) -> String {
         let output = Command::new(root().join(".just/cluster")).args([command, Self::NAME]).output().await.unwrap();
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 }
 
-/// The one test that uses the cluster that may be stopped.
+/// The only test that uses [`Cluster`].
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_database_that_is_stopped_and_started_is_used_again_within_five_seconds() {
-    Cluster::asked("reset").await;
-    Cluster::asked("up").await;
-    let url = Cluster::asked("url").await;
+async fn a_restarted_database_is_used_again_within_five_seconds() {
+    Cluster::run("reset").await;
+    Cluster::run("up").await;
+    let url = Cluster::run("url").await;
     assert!(run(&["migrate"], &[("DATABASE_URL", &url)]).await.0.status.success());
     let client = connect(&url).await;
     arrange(&client).await;
@@ -55,7 +58,7 @@ async fn a_database_that_is_stopped_and_started_is_used_again_within_five_second
     assert_eq!(service.get("/api/tags", "manager").await.status, 200);
 
     drop(client);
-    Cluster::asked("down").await;
+    Cluster::run("down").await;
     for _ in 0..3 {
         let began = Instant::now();
         let answer = service.get("/api/tags", "manager").await;
@@ -65,7 +68,7 @@ async fn a_database_that_is_stopped_and_started_is_used_again_within_five_second
     assert_eq!(service.get("/livez", "manager").await.status, 200);
     eventually(PATIENCE, "it is not ready", async || service.get("/readyz", "manager").await.status == 503).await;
 
-    Cluster::asked("up").await;
+    Cluster::run("up").await;
     eventually(Duration::from_secs(5), "it answers again", async || {
         service.get("/api/tags", "manager").await.status == 200
     })
@@ -73,11 +76,11 @@ async fn a_database_that_is_stopped_and_started_is_used_again_within_five_second
     eventually(Duration::from_secs(5), "it is ready", async || service.get("/readyz", "manager").await.status == 200)
         .await;
     service.signal("-TERM");
-    assert!(service.ended().await.0.success());
-    Cluster::asked("down").await;
+    assert!(service.wait_for_exit().await.0.success());
+    Cluster::run("down").await;
 }
 
-/// What clients in a closed loop were answered.
+/// Clients in a closed loop, and the responses that they get.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: Arc<AtomicUsize>,
@@ -85,8 +88,8 @@ struct Load {
 }
 
 impl Load {
-    /// Reads, writes and searches, by so many clients, until told to stop.
-    fn on(service: &Service, clients: usize) -> Self {
+    /// Starts clients that read, write and search until [`Self::stop`].
+    fn start(service: &Service, clients: usize) -> Self {
         let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let clients = (0..clients)
             .map(|client| {
@@ -107,7 +110,7 @@ impl Load {
                         if stop.load(Ordering::Relaxed) {
                             break;
                         }
-                        let answer = taken(request.try_clone().unwrap()).await;
+                        let answer = send(request.try_clone().unwrap()).await;
                         answers.push((answer.status, answer.json()));
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
@@ -118,13 +121,13 @@ impl Load {
         Self { stop, answered, clients }
     }
 
-    /// Waits for so many more answers.
-    async fn more(&self, answers: usize) {
+    /// Waits for `answers` more responses.
+    async fn wait_for_responses(&self, answers: usize) {
         let wanted = self.answered.load(Ordering::Relaxed) + answers;
         eventually(PATIENCE, "answers", async || self.answered.load(Ordering::Relaxed) >= wanted).await;
     }
 
-    async fn ended(self) -> Vec<(u16, Value)> {
+    async fn stop(self) -> Vec<(u16, Value)> {
         self.stop.store(true, Ordering::Relaxed);
         let mut answers = Vec::new();
         for client in self.clients {
@@ -135,28 +138,28 @@ impl Load {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_killed_in_mid_traffic_cost_retryable_errors_at_most_and_then_none() {
-    let database = arranged().await;
+async fn connections_killed_under_load_cause_only_retryable_errors_and_no_loss() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[]).await;
     let killer = database.client().await;
-    let load = Load::on(&service, 8);
+    let load = Load::start(&service, 8);
     for _ in 0..6 {
-        load.more(40).await;
+        load.wait_for_responses(40).await;
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND application_name = 'royal-glow-crm'";
         killer.execute(kill, &[]).await.unwrap();
     }
-    let answers = load.ended().await;
+    let answers = load.stop().await;
     assert!(answers.len() >= 240);
     for (status, answer) in &answers {
         assert!(matches!(status, 200 | 201) || answer["error"]["retryable"] == true, "{status} {answer}");
     }
-    let load = Load::on(&service, 8);
-    load.more(100).await;
-    for (status, answer) in load.ended().await {
+    let load = Load::start(&service, 8);
+    load.wait_for_responses(100).await;
+    for (status, answer) in load.stop().await {
         assert!(matches!(status, 200 | 201), "{status} {answer}");
     }
-    // Each note that was acknowledged is there, with its audit entry.
+    // Every acknowledged note is stored with its audit entry.
     let acknowledged: HashSet<_> =
         answers.iter().filter_map(|(_, answer)| answer["data"]["note"]["id"].as_str().map(str::to_owned)).collect();
     let sql = "SELECT n.id FROM customer_note n JOIN audit_log a ON a.entity_id = n.id";
@@ -164,11 +167,11 @@ async fn connections_killed_in_mid_traffic_cost_retryable_errors_at_most_and_the
     assert!(!acknowledged.is_empty() && acknowledged.is_subset(&kept));
 }
 
-/// Notes are written over connections that are kept, in a closed loop, by clients that write their own HTTP: a library
-/// would try again by itself.
+/// Clients write notes over persistent connections in a closed loop. They write HTTP themselves, because an HTTP
+/// library would retry.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_answer_is_dropped_when_it_is_stopped_under_load() {
-    let database = arranged().await;
+async fn a_shutdown_under_load_drops_no_response() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[("SHUTDOWN_DELAY_MS", "300")]).await;
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let clients: Vec<_> =
@@ -179,15 +182,15 @@ async fn no_answer_is_dropped_when_it_is_stopped_under_load() {
     for client in clients {
         written.extend(client.await.unwrap());
     }
-    assert!(service.ended().await.0.success());
+    assert!(service.wait_for_exit().await.0.success());
     let rows = database.client().await.query("SELECT content, id FROM customer_note", &[]).await.unwrap();
     let kept: HashMap<String, String> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert!(written.len() > 100);
     assert_eq!(written, kept, "what was written was acknowledged, and the reverse");
 }
 
-/// Writes notes until nobody listens any more: the content and the id of each that was acknowledged. An answer that
-/// begins must end.
+/// Writes notes until the service no longer listens. Returns the content and the id of each acknowledged note. A
+/// response that begins must be complete.
 async fn write_notes(address: String, client: usize, acknowledged: Arc<AtomicUsize>) -> HashMap<String, String> {
     let mut written = HashMap::new();
     let mut connection: Option<TcpStream> = None;
@@ -210,12 +213,13 @@ async fn write_notes(address: String, client: usize, acknowledged: Arc<AtomicUsi
         if stream.write_all(request.as_bytes()).await.is_err() {
             continue;
         }
-        let answer = one_answer(&mut stream).await;
-        // Closed before the request was taken: as if it had not been sent, which the database is asked about later.
+        let answer = read_response(&mut stream).await;
+        // The service closed the connection before it read the request, so the note must not be stored. The caller
+        // checks that in the database.
         if answer.is_empty() {
             continue;
         }
-        let answer = parsed(&answer);
+        let answer = parse_response(&answer);
         assert_eq!(answer.status, 201, "{}", answer.text);
         written.insert(content, answer.json()["data"]["note"]["id"].as_str().unwrap().to_owned());
         acknowledged.fetch_add(1, Ordering::Relaxed);
@@ -224,8 +228,8 @@ async fn write_notes(address: String, client: usize, acknowledged: Arc<AtomicUsi
     written
 }
 
-/// A whole answer, or nothing.
-async fn one_answer(stream: &mut TcpStream) -> Vec<u8> {
+/// Reads a whole response, or nothing if the service has closed the connection.
+async fn read_response(stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -247,15 +251,15 @@ async fn one_answer(stream: &mut TcpStream) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn file_descriptors_that_run_out_are_waited_for() {
-    let database = arranged().await;
+async fn the_service_recovers_after_it_ran_out_of_file_descriptors() {
+    let database = arrange_database().await;
     let address = database.address();
     let limited = crm(&["serve"], &settings(&address));
     let mut command = Command::new("sh");
-    // As many as it needs itself, and a few for clients.
+    // Enough for the process itself and a few clients.
     command.args(["-c", "ulimit -n 64; exec \"$0\" serve"]).arg(limited.as_std().get_program()).env_clear();
     command.envs(settings(&address)).stdin(Stdio::null()).kill_on_drop(true);
-    let service = Starting::of(command).serving().await;
+    let service = Starting::spawn(command).wait_until_serving().await;
     assert_eq!(service.get("/api/tags", "manager").await.status, 200);
 
     let mut holders = Vec::new();
@@ -268,10 +272,10 @@ async fn file_descriptors_that_run_out_are_waited_for() {
     eventually(PATIENCE, "it answers again", async || service.get("/api/tags", "manager").await.status == 200).await;
     assert_eq!(service.get("/readyz", "manager").await.status, 200);
     service.signal("-TERM");
-    assert!(service.ended().await.0.success());
+    assert!(service.wait_for_exit().await.0.success());
 }
 
-/// PgBouncer in transaction mode, before the tests' server, with fewer connections than its clients have.
+/// PgBouncer in transaction mode in front of the test cluster, with fewer server connections than client connections.
 struct PgBouncer {
     port: u16,
     process: Child,
@@ -283,7 +287,7 @@ impl PgBouncer {
         Self::start_with(database, 3).await
     }
 
-    /// With that many connections to the server.
+    /// Starts with that many server connections.
     async fn start_with(database: &TestDatabase, server_connections: usize) -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let address = url::Url::parse(&database.address()).unwrap();
@@ -302,7 +306,7 @@ impl PgBouncer {
             users.display(),
         );
         let configuration = file("pgbouncer.ini", configuration);
-        // It refuses to run as root.
+        // PgBouncer refuses to run as root.
         let mut command = if fs::metadata(folder.path()).unwrap().uid() == 0 {
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
             let mut command = Command::new("setpriv");
@@ -332,39 +336,39 @@ impl PgBouncer {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_pgbouncer_in_transaction_mode_everything_works() {
-    let database = arranged().await;
+async fn the_service_works_behind_pgbouncer_in_transaction_mode() {
+    let database = arrange_database().await;
     let mut bouncer = PgBouncer::start(&database).await;
     let url = bouncer.address(&database);
     let settings = [("DATABASE_POOL_MODE", "transaction"), ("DATABASE_LOCK_TIMEOUT_MS", "1500")];
-    // Two instances, so that prepared statements of one name meet on one connection.
+    // Two instances use prepared statements with the same names on the same server connections.
     let (one, other) = tokio::join!(Service::start_at(&url, &settings), Service::start_at(&url, &settings));
-    let loads = [Load::on(&one, 8), Load::on(&other, 8)];
+    let loads = [Load::start(&one, 8), Load::start(&other, 8)];
     for load in &loads {
-        load.more(150).await;
+        load.wait_for_responses(150).await;
     }
     let mut answers = Vec::new();
     for load in loads {
-        answers.extend(load.ended().await);
+        answers.extend(load.stop().await);
     }
     for (status, answer) in &answers {
         assert!(matches!(status, 200 | 201), "{status} {answer}\n{}", one.log.text());
     }
-    // Its server's connections are killed under load: retryable errors at most, and then none.
+    // Killing the server connections under load causes only retryable errors, and none afterwards.
     let killer = database.client().await;
-    let load = Load::on(&one, 8);
+    let load = Load::start(&one, 8);
     for _ in 0..5 {
-        load.more(40).await;
+        load.wait_for_responses(40).await;
         let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
                     WHERE datname = current_database() AND pid <> pg_backend_pid()";
         killer.execute(kill, &[]).await.unwrap();
     }
-    for (status, answer) in load.ended().await {
+    for (status, answer) in load.stop().await {
         let known = matches!(status, 200 | 201) || answer["error"]["code"] == "SERVICE_UNAVAILABLE";
         assert!(known, "{status} {answer}\n{}", one.log.text());
     }
     eventually(PATIENCE, "all is well again", async || one.get("/api/tags", "manager").await.status == 200).await;
-    // The settings that a connection is told once without a pooler hold here, too.
+    // The session settings, which a connection without a pooler sets once, apply here too.
     let mut holder = database.client().await;
     let lock = holder.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
@@ -374,7 +378,7 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
     for target in ["/readyz", "/api/health", "/api/customers/usr_1/notes"] {
         assert_eq!(one.get(target, "manager").await.status, 200, "{target}");
     }
-    // Every transaction has ended, that of the refused request too.
+    // Every transaction has ended, including that of the failed request.
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     let client = database.client().await;
     eventually(PATIENCE, "no transaction is left open", async || {
@@ -384,8 +388,8 @@ async fn behind_pgbouncer_in_transaction_mode_everything_works() {
     assert!(bouncer.process.try_wait().unwrap().is_none(), "PgBouncer still runs");
 }
 
-/// Connections of this machine to that port, as the kernel counts them.
-fn established_to(port: u16) -> usize {
+/// The number of connections of this machine to that port, as the kernel reports it.
+fn count_connections_to(port: u16) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let is_established = |line: &&str| {
         let mut columns = line.split_whitespace().skip(2);
@@ -395,11 +399,11 @@ fn established_to(port: u16) -> usize {
     table.lines().filter(is_established).count()
 }
 
-/// Requests that give up while their connection waits for the server leave no socket behind, and neither do connections
-/// whose first answer does not come.
+/// A request that times out while its connection waits for a server connection leaves no socket open, and neither does
+/// a connection attempt that gets no response.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn behind_pgbouncer_there_are_never_more_connections_than_the_pool_has() {
-    let database = arranged().await;
+async fn the_service_opens_no_more_connections_to_pgbouncer_than_its_pool_size() {
+    let database = arrange_database().await;
     let bouncer = PgBouncer::start_with(&database, 1).await;
     let settings = [
         ("DATABASE_POOL_MODE", "transaction"),
@@ -416,19 +420,20 @@ async fn behind_pgbouncer_there_are_never_more_connections_than_the_pool_has() {
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let mut connected = false;
     for _ in 0..10 {
-        let notes = (0..8).map(|_| taken(service.request("GET", "/api/customers/usr_1/notes", "manager")));
+        let notes = (0..8).map(|_| send(service.request("GET", "/api/customers/usr_1/notes", "manager")));
         let mut answers = pin!(futures_util::future::join_all(notes));
-        // Every connection may be closed again once the requests have given up, so look while they wait.
+        // All connections may be closed when the requests have timed out, so the test also counts them while the
+        // requests wait.
         let answers = loop {
             match timeout(Duration::from_millis(20), &mut answers).await {
                 Ok(answers) => break answers,
-                Err(_) => connected |= established_to(bouncer.port) > 0,
+                Err(_) => connected |= count_connections_to(bouncer.port) > 0,
             }
         };
         for answer in answers {
             assert_eq!(answer.status, 503);
         }
-        let now = established_to(bouncer.port);
+        let now = count_connections_to(bouncer.port);
         assert!(now <= 4, "{now} connections");
     }
     assert!(connected, "no request reached PgBouncer");

@@ -1,4 +1,4 @@
-//! The rules of the house that a compiler does not know (docs/ARCHITECTURE.md).
+//! House rules that the compiler does not check (docs/ARCHITECTURE.md).
 
 use std::{
     fs,
@@ -27,7 +27,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
 }
 
 #[test]
-fn every_module_says_what_it_is() {
+fn every_module_begins_with_a_description() {
     for (path, text) in sources("crates") {
         assert!(text.starts_with("//!"), "{} has no //! at its top", path.display());
     }
@@ -64,9 +64,9 @@ fn sql_stays_in_the_adapters() {
 }
 
 #[test]
-fn adapter_types_are_named_where_they_are_wired() {
+fn adapter_types_are_named_only_where_they_are_configured() {
     for (path, text) in sources("crates/app/src") {
-        // A target of log lines is no use of what is there.
+        // The name as a target of log lines does not use the crate.
         let text = text.replace("\"crm_adapters\"", "");
         let wires = ["bootstrap.rs", "config.rs", "config/reader.rs", "commands/migrate.rs", "commands/serve.rs"]
             .iter()
@@ -76,13 +76,13 @@ fn adapter_types_are_named_where_they_are_wired() {
 }
 
 #[test]
-fn nothing_is_muted_or_left_for_later() {
+fn sources_contain_no_ignored_tests_todos_or_sleeps() {
     for (path, text) in sources("crates") {
         if path.ends_with("house.rs") {
             continue;
         }
         for word in ["#[ignore", "todo!(", "unimplemented!(", "thread::sleep", "time::sleep"] {
-            // The delay before a shutdown is one that an operator asked for.
+            // An operator configures the delay before a shutdown.
             let allowed = word == "time::sleep" && path.ends_with("src/shutdown.rs");
             assert!(allowed || !text.contains(word), "{} holds {word:?}", path.display());
         }

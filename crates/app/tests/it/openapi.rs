@@ -1,5 +1,5 @@
-//! The API's description: it is the committed one, its examples are real answers, and it says the truth about who may
-//! call. Everything here walks the document, not a list.
+//! The OpenAPI document: it equals the committed file, its examples equal real responses, and the service enforces the
+//! minimum roles that it states. The tests iterate over the operations of the document.
 
 use crm_app::config::http::HttpSettings;
 use std::{collections::BTreeMap, fs};
@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, fs};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{ROLES, TestApp, taken},
+    app::{ROLES, TestApp, send},
     service::{PATIENCE, eventually, root, run},
 };
 
@@ -23,23 +23,23 @@ struct Operation {
 }
 
 impl Operation {
-    fn least_role(&self) -> Option<&str> {
+    fn minimum_role(&self) -> Option<&str> {
         self.said["x-minimum-role"].as_str()
     }
 
-    /// Its address, for a customer and a tag that are there.
+    /// The request target, with an existing customer and an existing tag.
     fn target(&self) -> String {
         self.path.replace("{id}", "usr_1").replace("{tagId}", "tag_vip")
     }
 
-    /// The example of its answer with that status.
+    /// The example of the response with that status.
     fn example(&self, status: &str) -> &Value {
         &self.said["responses"][status]["content"]["application/json"]["example"]
     }
 }
 
 async fn document(app: &TestApp) -> Value {
-    let answer = taken(app.request("GET", "/api/openapi.json", None)).await;
+    let answer = send(app.request("GET", "/api/openapi.json", None)).await;
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));
     answer.json()
 }
@@ -59,7 +59,7 @@ fn operations(document: &Value) -> Vec<Operation> {
 }
 
 #[tokio::test]
-async fn the_committed_document_is_the_one_that_is_served() {
+async fn the_committed_document_is_up_to_date() {
     let (output, printed) = run(&["openapi"], &[]).await;
     assert!(output.status.success());
     let committed = fs::read_to_string(root().join("docs/openapi.json")).unwrap();
@@ -67,26 +67,26 @@ async fn the_committed_document_is_the_one_that_is_served() {
 }
 
 #[actix_web::test]
-async fn every_operation_refuses_whoever_may_not_call_it() {
+async fn every_operation_rejects_users_below_its_minimum_role() {
     let app = TestApp::with_customers().await;
     let document = document(&app).await;
     assert_eq!(serde_json::to_string_pretty(&document).unwrap() + "\n", crm_app::http::routes::openapi());
     let before = app.rows().await;
     for operation in operations(&document) {
         let Operation { method, path, said, .. } = &operation;
-        let Some(least) = operation.least_role() else {
-            // Open to anyone: health, and only health.
+        let Some(least) = operation.minimum_role() else {
+            // Only the health operations need no session.
             assert_eq!(said["tags"], json!(["health"]), "{path}");
             assert_eq!(said["security"], json!([]), "{path}");
             continue;
         };
         assert_eq!(said["security"], json!([{"session": []}]), "{path}");
         assert!(said["description"].as_str().unwrap().contains(&format!("Least role: `{least}`.")), "{path}");
-        let nobody = taken(app.request(method, &operation.target(), None)).await;
+        let nobody = send(app.request(method, &operation.target(), None)).await;
         assert_eq!((nobody.status, nobody.error().as_str()), (401, "UNAUTHENTICATED"), "{method} {path}");
         let under = ROLES.iter().take_while(|role| **role != least);
         for role in under {
-            let answer = taken(app.request(method, &operation.target(), Some(role))).await;
+            let answer = send(app.request(method, &operation.target(), Some(role))).await;
             assert_eq!((answer.status, answer.error().as_str()), (403, "FORBIDDEN"), "{method} {path} {role}");
         }
     }
@@ -94,11 +94,11 @@ async fn every_operation_refuses_whoever_may_not_call_it() {
 }
 
 #[actix_web::test]
-async fn every_operation_tells_its_errors() {
+async fn every_operation_documents_its_errors() {
     let app = TestApp::start().await;
     for operation in operations(&document(&app).await) {
         let responses = operation.said["responses"].as_object().unwrap();
-        if operation.least_role().is_none() {
+        if operation.minimum_role().is_none() {
             continue;
         }
         let mut expected = vec!["401", "403", "429", "500", "503"];
@@ -118,8 +118,8 @@ async fn every_operation_tells_its_errors() {
     }
 }
 
-/// What differs from one moment to the next.
-fn settled(mut value: Value) -> Value {
+/// Replaces the values that differ from one response to the next.
+fn normalize(mut value: Value) -> Value {
     if value.get("uptime").is_some() {
         value["uptime"] = json!(86_400);
         for check in value["checks"].as_object_mut().unwrap().values_mut() {
@@ -133,12 +133,12 @@ fn settled(mut value: Value) -> Value {
 }
 
 #[actix_web::test]
-async fn the_examples_are_what_the_service_answers() {
+async fn the_examples_equal_the_responses_of_the_service() {
     let app = TestApp::with_customers().await;
     let document = document(&app).await;
     let operations: BTreeMap<_, _> =
         operations(&document).into_iter().map(|operation| (operation.id.clone(), operation)).collect();
-    // In this order: each leaves behind what the next ones show.
+    // The order matters: later responses show what earlier requests have written.
     let requests = [
         ("list_customers", "", json!(null), "?pageSize=101", json!(null)),
         ("find_customer", "", json!(null), "", json!(null)),
@@ -156,15 +156,15 @@ async fn the_examples_are_what_the_service_answers() {
     assert_eq!(requests.len(), operations.len(), "an operation without an example");
     for (id, query, body, wrong_query, wrong_body) in requests {
         let operation = &operations[id];
-        let ask = async |query: &str, body: &Value| {
+        let call = async |query: &str, body: &Value| {
             let request = app.request(&operation.method, &format!("{}{query}", operation.target()), Some("manager"));
-            // Its own id, so that the ids in the answers do not depend on how often was asked.
+            // A fixed request id, so that the ids in the responses do not depend on the number of requests.
             let request = request.header("x-request-id", "example");
-            taken(if body.is_null() { request } else { request.json(body) }).await
+            send(if body.is_null() { request } else { request.json(body) }).await
         };
-        let answer = ask(query, &body).await;
+        let answer = call(query, &body).await;
         let shown = operation.example(&answer.status.to_string());
-        let (answered, shown) = (settled(answer.json()), settled(shown.clone()));
+        let (answered, shown) = (normalize(answer.json()), normalize(shown.clone()));
         assert!(
             answered == shown,
             "the example of {id}, in crates/app/src/http/openapi/examples, should be\n{}",
@@ -174,28 +174,28 @@ async fn the_examples_are_what_the_service_answers() {
             continue;
         }
         let refused = if wrong_query.is_empty() && wrong_body.is_null() {
-            // Nothing to get wrong but the path.
+            // Only the path can be invalid.
             let target = operation.path.replace("{id}", "%zz").replace("{tagId}", "tag_vip");
             let raw = format!(
                 "{} {target} HTTP/1.1\r\nHost: crm\r\nConnection: close\r\nX-Request-Id: example\r\nCookie: {}\r\n\r\n",
                 operation.method,
                 TestApp::cookie("manager")
             );
-            crate::app::parsed(&app.send_raw(raw.as_bytes()).await)
+            crate::app::parse_response(&app.send_raw(raw.as_bytes()).await)
         } else {
-            ask(wrong_query, &wrong_body).await
+            call(wrong_query, &wrong_body).await
         };
-        assert_eq!(settled(refused.json()), settled(operation.example("400").clone()), "{id}");
+        assert_eq!(normalize(refused.json()), normalize(operation.example("400").clone()), "{id}");
     }
-    // Health once more, without a database.
+    // The health responses without a database.
     app.database.allow_connections(false).await;
     for id in ["health", "readyz"] {
         let operation = &operations[id];
-        let asked = async || taken(app.request("GET", &operation.path, None)).await;
-        eventually(PATIENCE, "the database's end is noticed", async || asked().await.status == 503).await;
-        assert_eq!(settled(asked().await.json()), settled(operation.example("503").clone()), "{id}");
+        let get = async || send(app.request("GET", &operation.path, None)).await;
+        eventually(PATIENCE, "the database's end is noticed", async || get().await.status == 503).await;
+        assert_eq!(normalize(get().await.json()), normalize(operation.example("503").clone()), "{id}");
     }
-    // The shared answers: each names the code that belongs to its status.
+    // The shared responses: the name of each matches its error code.
     for (name, response) in document["components"]["responses"].as_object().unwrap() {
         let example = &response["content"]["application/json"]["example"]["error"];
         let code = example["code"].as_str().unwrap().replace('_', "").to_lowercase();
@@ -205,34 +205,34 @@ async fn the_examples_are_what_the_service_answers() {
 }
 
 #[actix_web::test]
-async fn the_description_can_be_switched_off() {
+async fn the_document_and_the_reference_page_can_be_disabled() {
     let app = TestApp::start_with(HttpSettings { docs: false, ..crate::app::settings() }).await;
     for target in ["/api/openapi.json", "/api/docs", "/api/docs/swagger-ui.css"] {
-        assert_eq!(taken(app.request("GET", target, None)).await.error(), "NOT_FOUND", "{target}");
+        assert_eq!(send(app.request("GET", target, None)).await.error(), "NOT_FOUND", "{target}");
     }
 }
 
 #[actix_web::test]
-async fn the_page_brings_its_files_and_allows_no_others() {
+async fn the_reference_page_serves_its_files_and_no_others() {
     let app = TestApp::start().await;
-    let page = taken(app.request("GET", "/api/docs", None)).await;
+    let page = send(app.request("GET", "/api/docs", None)).await;
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = page.header("content-security-policy").unwrap();
     assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"), "{policy}");
     for target in ["/api/docs", "/api/openapi.json", "/api/docs/swagger-ui.css"] {
-        let head = taken(app.request("HEAD", target, None)).await;
+        let head = send(app.request("HEAD", target, None)).await;
         assert_eq!((head.status, head.text.as_str()), (200, ""), "{target}");
-        let post = taken(app.request("POST", target, None)).await;
+        let post = send(app.request("POST", target, None)).await;
         assert_eq!((post.error().as_str(), post.header("allow")), ("METHOD_NOT_ALLOWED", Some("GET, HEAD, OPTIONS")));
     }
     let mut files = 0;
     for part in page.text.split(['"']).filter(|part| part.starts_with("/api/docs/")) {
-        let file = taken(app.request("GET", part, None)).await;
+        let file = send(app.request("GET", part, None)).await;
         assert_eq!(file.status, 200, "{part}");
         files += 1;
     }
     assert!(files >= 4);
     for target in ["/api/docs/", "/api/docs/index.html", "/api/docs/nothing.js", "/api/docs/../../Cargo.toml"] {
-        assert_eq!(taken(app.request("GET", target, None)).await.error(), "NOT_FOUND", "{target}");
+        assert_eq!(send(app.request("GET", target, None)).await.error(), "NOT_FOUND", "{target}");
     }
 }

@@ -1,4 +1,4 @@
-//! The real process: it starts, migrates, serves, refuses, stops, and loses nothing that it acknowledged.
+//! The real process: start, migration, refusal to start, shutdown, and the durability of acknowledged writes.
 
 use std::collections::HashMap;
 
@@ -6,14 +6,14 @@ use crm_adapters::testing::{TestDatabase, platform::SECRET};
 use serde_json::{Value, json};
 
 use crate::{
-    app::{TestApp, http_client, taken},
+    app::{TestApp, http_client, send},
     service::{
-        PATIENCE, Service, Starting, arranged, eventually, free_port, run, settings, until_somebody_waits_for_a_lock,
+        PATIENCE, Service, Starting, arrange_database, eventually, free_port, run, settings, wait_for_blocked_statement,
     },
 };
 
 #[tokio::test]
-async fn bad_configuration_is_told_at_once_and_without_its_values() {
+async fn configuration_errors_are_reported_together_and_without_values() {
     let settings = [
         ("DATABASE_URL", "mysql://hunter2@localhost/x"),
         ("BETTER_AUTH_SECRET", "hunter2"),
@@ -31,7 +31,7 @@ async fn bad_configuration_is_told_at_once_and_without_its_values() {
 }
 
 #[tokio::test]
-async fn migrations_are_looked_at_then_applied_then_done() {
+async fn migrate_check_reports_pending_migrations_until_migrate_applies_them() {
     let database = TestDatabase::empty();
     let address = database.address();
     let settings = [("DATABASE_URL", address.as_str())];
@@ -45,8 +45,8 @@ async fn migrations_are_looked_at_then_applied_then_done() {
 }
 
 #[tokio::test]
-async fn a_database_that_lacks_something_is_refused_with_all_of_it() {
-    let database = arranged().await;
+async fn an_incomplete_schema_is_refused_with_every_missing_object() {
+    let database = arrange_database().await;
     let sql = "ALTER TABLE customer_tag DROP COLUMN color; ALTER TABLE booking RENAME TO appointment; ALTER TABLE session DROP COLUMN token";
     database.client().await.batch_execute(sql).await.unwrap();
     let (output, printed) = run(&["serve"], &settings(&database.address())).await;
@@ -57,27 +57,27 @@ async fn a_database_that_lacks_something_is_refused_with_all_of_it() {
 }
 
 #[tokio::test]
-async fn it_serves_and_stops_when_asked() {
-    let database = arranged().await;
+async fn the_service_serves_requests_and_stops_at_sigterm() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[]).await;
     let answer = service.get("/api/customers", "receptionist").await;
     assert_eq!((answer.status, answer.json()["meta"]["totalCount"].as_u64()), (200, Some(1)));
     for signal in ["-HUP", "-TERM"] {
         service.signal(signal);
     }
-    let (status, log) = service.ended().await;
+    let (status, log) = service.wait_for_exit().await;
     assert!(status.success(), "{status}");
-    // One line for the request, without anything personal.
+    // The request has one log line, without personal data.
     assert!(log.contains(r#""route":"/api/customers""#), "{log}");
     for personal in ["Asha", "usr_1", "example.com", "token-of", SECRET] {
         assert!(!log.contains(personal), "{personal} in:\n{log}");
     }
 }
 
-/// A request that waits for a lock is in flight as the first signal comes.
+/// A request that waits for a lock is in flight when the first signal arrives.
 #[tokio::test]
-async fn what_is_in_flight_is_answered_and_meanwhile_it_is_not_ready() {
-    let database = arranged().await;
+async fn requests_in_flight_finish_while_the_draining_process_is_not_ready() {
+    let database = arrange_database().await;
     let more = [
         ("SHUTDOWN_DELAY_MS", "5000"),
         ("DATABASE_LOCK_TIMEOUT_MS", "20000"),
@@ -90,13 +90,13 @@ async fn what_is_in_flight_is_answered_and_meanwhile_it_is_not_ready() {
     let lock = holder.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let written = service.request("POST", "/api/customers/usr_1/notes", "receptionist").json(&json!({"content": "x"}));
-    let written = tokio::spawn(taken(written));
+    let written = tokio::spawn(send(written));
     let watcher = database.client().await;
-    until_somebody_waits_for_a_lock(&watcher).await;
+    wait_for_blocked_statement(&watcher).await;
 
     service.signal("-TERM");
-    service.log.line("stopping").await;
-    // Within the delay, by a new connection too.
+    service.log.wait_for_line("stopping").await;
+    // During the delay, the service still accepts new connections.
     let readiness = service.get("/readyz", "manager").await;
     assert_eq!((readiness.status, readiness.header("connection")), (503, Some("close")));
     assert_eq!(readiness.json()["checks"]["process"], "fail");
@@ -108,14 +108,14 @@ async fn what_is_in_flight_is_answered_and_meanwhile_it_is_not_ready() {
     assert!(!written.is_finished());
     lock.rollback().await.unwrap();
     assert_eq!(written.await.unwrap().status, 201);
-    assert!(service.ended().await.0.success());
+    assert!(service.wait_for_exit().await.0.success());
 }
 
-/// Database connections do not die with the thread that asked for them first: here one thread has nothing left to do, and
-/// ends, while another writes on a connection that the first had made.
+/// The first worker opens the database connection, has no requests left and ends, while the second worker writes on
+/// that connection.
 #[tokio::test]
-async fn a_thread_that_ends_takes_no_database_connection_with_it() {
-    let database = arranged().await;
+async fn a_database_connection_outlives_the_worker_that_opened_it() {
+    let database = arrange_database().await;
     let more = [
         ("HTTP_WORKERS", "2"),
         ("DATABASE_POOL_SIZE", "1"),
@@ -126,24 +126,24 @@ async fn a_thread_that_ends_takes_no_database_connection_with_it() {
     ];
     let mut service = Service::start(&database, &more).await;
     let watcher = database.client().await;
-    // The connection that the check at the start left behind.
+    // Closes the connection that the schema check at the start has opened.
     let kill = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity \
                 WHERE datname = current_database() AND application_name = 'royal-glow-crm'";
     watcher.execute(kill, &[]).await.unwrap();
-    // Two clients, one for each thread. The first has the connection made, and goes.
+    // Two clients, one for each worker. The first makes its worker open the database connection, and later disconnects.
     let (first, second) = (http_client(), http_client());
     let request = |client: &reqwest::Client, method: &str, target: &str| {
         let url = format!("{}{target}", service.base_url);
         client.request(method.parse().unwrap(), url).header("cookie", TestApp::cookie("receptionist"))
     };
-    assert_eq!(taken(request(&first, "GET", "/api/tags")).await.status, 200);
-    assert_eq!(taken(request(&second, "GET", "/livez")).await.status, 200);
+    assert_eq!(send(request(&first, "GET", "/api/tags")).await.status, 200);
+    assert_eq!(send(request(&second, "GET", "/livez")).await.status, 200);
     let mut holder = database.client().await;
     let lock = holder.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let note = request(&second, "POST", "/api/customers/usr_1/notes").json(&json!({"content": "x"}));
-    let written = tokio::spawn(taken(note));
-    until_somebody_waits_for_a_lock(&watcher).await;
+    let written = tokio::spawn(send(note));
+    wait_for_blocked_statement(&watcher).await;
     let threads = format!("/proc/{}/task", service.process.id().unwrap());
     let serving = || {
         let names = std::fs::read_dir(&threads)
@@ -154,27 +154,27 @@ async fn a_thread_that_ends_takes_no_database_connection_with_it() {
     let before = serving();
     drop(first);
     service.signal("-TERM");
-    service.log.line("stopping").await;
+    service.log.wait_for_line("stopping").await;
     eventually(PATIENCE, "a thread has ended", async || serving() < before).await;
     assert!(!written.is_finished());
     lock.rollback().await.unwrap();
     assert_eq!(written.await.unwrap().status, 201);
-    assert!(service.ended().await.0.success());
+    assert!(service.wait_for_exit().await.0.success());
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_it_at_once() {
-    let database = arranged().await;
+async fn a_second_signal_ends_the_process_at_once() {
+    let database = arrange_database().await;
     let mut service = Service::start(&database, &[("SHUTDOWN_DELAY_MS", "3600000")]).await;
     service.signal("-TERM");
-    service.log.line("stopping").await;
+    service.log.wait_for_line("stopping").await;
     service.signal("-INT");
-    let (status, _) = service.ended().await;
+    let (status, _) = service.wait_for_exit().await;
     assert_eq!(status.code(), Some(130));
 }
 
 #[tokio::test]
-async fn a_database_that_never_answers_is_waited_for_and_then_told() {
+async fn an_unreachable_database_is_reported_at_the_startup_timeout() {
     let address = format!("postgres://crm:hunter2@127.0.0.1:{}/crm", free_port());
     let mut settings = settings(&address);
     settings.push(("STARTUP_TIMEOUT_MS", "700"));
@@ -184,9 +184,9 @@ async fn a_database_that_never_answers_is_waited_for_and_then_told() {
     assert!(printed.contains("does not answer yet") && !printed.contains("hunter2"), "{printed}");
 }
 
-/// A host that takes connections and never says a word.
+/// The host accepts connections and never responds.
 #[tokio::test]
-async fn a_database_that_is_silent_is_given_up() {
+async fn an_unresponsive_database_is_reported_at_the_startup_timeout() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("postgres://crm@{}/crm?sslmode=disable", silent.local_addr().unwrap());
     let mut settings = settings(&address);
@@ -196,10 +196,10 @@ async fn a_database_that_is_silent_is_given_up() {
     assert!(printed.contains("the database did not answer within 1500 ms"), "{printed}");
 }
 
-/// What would take longer than `SHUTDOWN_TIMEOUT_MS` is cut off, and rolled back.
+/// A request that takes longer than `SHUTDOWN_TIMEOUT_MS` is aborted and rolled back.
 #[tokio::test]
-async fn a_shutdown_has_an_end() {
-    let database = arranged().await;
+async fn a_shutdown_ends_at_its_timeout() {
+    let database = arrange_database().await;
     let more = [
         ("SHUTDOWN_TIMEOUT_MS", "1000"),
         ("DATABASE_LOCK_TIMEOUT_MS", "3600000"),
@@ -213,9 +213,9 @@ async fn a_shutdown_has_an_end() {
     let note = service.request("POST", "/api/customers/usr_1/notes", "receptionist").json(&json!({"content": "x"}));
     let written = tokio::spawn(note.send());
     let watcher = database.client().await;
-    until_somebody_waits_for_a_lock(&watcher).await;
+    wait_for_blocked_statement(&watcher).await;
     service.signal("-TERM");
-    assert!(service.ended().await.0.success());
+    assert!(service.wait_for_exit().await.0.success());
     assert!(written.await.unwrap().is_err());
     lock.rollback().await.unwrap();
     let notes: i64 = watcher.query_one("SELECT count(*) FROM customer_note", &[]).await.unwrap().get(0);
@@ -223,25 +223,25 @@ async fn a_shutdown_has_an_end() {
 }
 
 #[tokio::test]
-async fn a_database_that_comes_up_later_is_waited_for() {
-    let database = arranged().await;
+async fn the_service_waits_for_a_database_that_starts_later() {
+    let database = arrange_database().await;
     database.allow_connections(false).await;
-    let mut starting = Starting::with(&database.address(), &[]);
-    starting.log.line("does not answer yet").await;
+    let mut starting = Starting::start(&database.address(), &[]);
+    starting.log.wait_for_line("does not answer yet").await;
     database.allow_connections(true).await;
-    let service = starting.serving().await;
+    let service = starting.wait_until_serving().await;
     assert_eq!(service.get("/api/tags", "manager").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_container_can_ask_whether_it_lives() {
-    let database = arranged().await;
+async fn the_healthcheck_command_reports_liveness_and_readiness() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[]).await;
     let settings = [("BIND_ADDRESS", service.address.as_str())];
     assert_eq!(run(&["healthcheck"], &settings).await.0.status.code(), Some(0));
     assert_eq!(run(&["healthcheck", "--ready"], &settings).await.0.status.code(), Some(0));
     database.allow_connections(false).await;
-    // What was found is told again for a second.
+    // The service reuses a health report for a second.
     eventually(PATIENCE, "the database's end is noticed", async || {
         run(&["healthcheck", "--ready"], &settings).await.0.status.code() == Some(1)
     })
@@ -253,15 +253,15 @@ async fn a_container_can_ask_whether_it_lives() {
     assert!(printed.contains("nothing answers"), "{printed}");
 }
 
-/// The process is killed in the middle of a stream of notes: each one that was answered 201 is there.
+/// The process is killed while clients write notes. Every note with a 201 response is stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_acknowledged_note_survives_a_kill() {
-    let database = arranged().await;
+    let database = arrange_database().await;
     let service = Service::start(&database, &[]).await;
-    let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let writers: Vec<_> = (0..4)
         .map(|writer| {
-            let told = told.clone();
+            let sender = sender.clone();
             let request = service.request("POST", "/api/customers/usr_1/notes", "receptionist");
             tokio::spawn(async move {
                 for n in 0.. {
@@ -276,14 +276,14 @@ async fn every_acknowledged_note_survives_a_kill() {
                     let Ok(body) = answer.json::<Value>().await else {
                         return;
                     };
-                    let _ = told.send((body["data"]["note"]["id"].as_str().unwrap().to_owned(), content));
+                    let _ = sender.send((body["data"]["note"]["id"].as_str().unwrap().to_owned(), content));
                 }
             })
         })
         .collect();
-    drop(told);
+    drop(sender);
     let mut acknowledged = HashMap::new();
-    while let Some((id, content)) = heard.recv().await {
+    while let Some((id, content)) = receiver.recv().await {
         acknowledged.insert(id, content);
         if acknowledged.len() == 200 {
             service.signal("-KILL");
@@ -299,7 +299,7 @@ async fn every_acknowledged_note_survives_a_kill() {
     for (id, content) in &acknowledged {
         assert_eq!(kept.get(id), Some(content), "an acknowledged note was lost");
     }
-    // And each note that is there has its audit entry.
+    // Every stored note has its audit entry.
     let unaudited: i64 = client
         .query_one(
             "SELECT count(*) FROM customer_note n WHERE NOT EXISTS (SELECT FROM audit_log a WHERE a.entity_id = n.id)",

@@ -1,4 +1,4 @@
-//! The query of the lists: every parameter's rule, and what it finds.
+//! The query of the directory: the rule of every parameter, and the customers that it finds.
 
 use crm_adapters::testing::platform;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ async fn ids(app: &TestApp, query: &str) -> Vec<String> {
 }
 
 #[actix_web::test]
-async fn what_is_wrong_is_told_field_by_field() {
+async fn validation_errors_list_every_invalid_parameter() {
     let app = TestApp::start().await;
     let integer = json!(["must be an integer"]);
     let small = json!(["must be at least 1"]);
@@ -69,7 +69,7 @@ async fn what_is_wrong_is_told_field_by_field() {
 }
 
 #[actix_web::test]
-async fn what_is_right_is_taken() {
+async fn valid_queries_are_accepted() {
     let app = TestApp::with_customers().await;
     let padded = format!("q=%20{}%E3%80%80", "%C3%A9".repeat(120));
     for query in [
@@ -95,7 +95,7 @@ async fn what_is_right_is_taken() {
 }
 
 #[actix_web::test]
-async fn meta_is_exact() {
+async fn meta_has_the_exact_page_and_total_count() {
     let app = TestApp::start().await;
     for n in 0..45 {
         platform::customer(&app.client, &format!("usr_{n:02}"), "Asha").await;
@@ -124,7 +124,7 @@ async fn meta_is_exact() {
 }
 
 #[actix_web::test]
-async fn filters_and_sorts_reach_the_directory() {
+async fn filters_and_sort_keys_reach_the_directory() {
     let app = TestApp::with_customers().await;
     assert_eq!(ids(&app, "").await, ["usr_1", "usr_2"]);
     assert_eq!(ids(&app, "sort=name").await, ["usr_1", "usr_2"]);

@@ -1,10 +1,10 @@
-//! Thousands of generated requests: whatever comes in, no 5xx, no leak, the contract's envelope, no partial write.
+//! Thousands of generated requests: for any input no 5xx, no leak, the contract's envelope, no partial write.
 
 use proptest::{collection::vec, prelude::*, sample::select, strategy::ValueTree as _, test_runner::TestRunner};
 
 use crate::app::{Answer, TestApp};
 
-/// What no answer may hold.
+/// Text that no response may contain.
 const INSIDES: [&str; 12] = [
     "customer_profile",
     "customer_tag",
@@ -20,10 +20,10 @@ const INSIDES: [&str; 12] = [
     "diesel",
 ];
 
-/// How many requests of each kind.
+/// The number of requests of each kind.
 const CASES: usize = 1000;
 
-fn check(answer: &Answer, sent: &str) {
+fn check_response(answer: &Answer, sent: &str) {
     assert!(answer.status < 500, "{sent} → {} {}", answer.status, answer.text);
     for inside in INSIDES {
         assert!(!answer.text.contains(inside), "{sent} → {}", answer.text);
@@ -36,8 +36,8 @@ fn check(answer: &Answer, sent: &str) {
     }
 }
 
-/// Text that an HTTP request target can hold (anything else is refused before there is a request), with a liking for
-/// the awkward.
+/// Text that an HTTP request target can contain (other text is rejected before there is a request), with many edge
+/// cases.
 fn target_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-zA-Z0-9_.~-]{0,8}",
@@ -177,22 +177,22 @@ fn cookie() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![cut, flipped, junk, named]
 }
 
-fn generated<S: Strategy>(strategy: &S, cases: usize) -> impl Iterator<Item = S::Value> {
+fn generate<S: Strategy>(strategy: &S, cases: usize) -> impl Iterator<Item = S::Value> {
     let mut runner = TestRunner::deterministic();
     (0..cases).map(move |_| strategy.new_tree(&mut runner).expect("a value").current())
 }
 
 #[actix_web::test]
-async fn any_target_gets_the_contracts_answer() {
+async fn any_target_gets_a_response_of_the_contract() {
     let app = TestApp::with_customers().await;
-    for (path, query) in generated(&(path(), query()), CASES) {
+    for (path, query) in generate(&(path(), query()), CASES) {
         let target = format!("{path}?{query}");
-        check(&app.get_raw(target.as_bytes(), "manager").await, &target);
+        check_response(&app.get_raw(target.as_bytes(), "manager").await, &target);
     }
 }
 
 #[actix_web::test]
-async fn any_body_gets_the_contracts_answer_and_a_refused_one_changes_nothing() {
+async fn any_body_gets_a_response_of_the_contract_and_errors_change_no_row() {
     let app = TestApp::with_customers().await;
     let writes = select(vec![
         ("POST", "/api/tags"),
@@ -202,9 +202,9 @@ async fn any_body_gets_the_contracts_answer_and_a_refused_one_changes_nothing() 
     ]);
     let mut refused = 0;
     let mut before = app.rows().await;
-    for ((method, target), body) in generated(&(writes, body()), CASES) {
+    for ((method, target), body) in generate(&(writes, body()), CASES) {
         let answer = app.send_text(method, target, "manager", body.clone()).await;
-        check(&answer, &format!("{method} {target} {}", String::from_utf8_lossy(&body)));
+        check_response(&answer, &format!("{method} {target} {}", String::from_utf8_lossy(&body)));
         let after = app.rows().await;
         if answer.status >= 400 {
             refused += 1;
@@ -216,9 +216,9 @@ async fn any_body_gets_the_contracts_answer_and_a_refused_one_changes_nothing() 
 }
 
 #[actix_web::test]
-async fn no_forged_cookie_and_no_odd_header_gets_in() {
+async fn forged_cookies_and_malformed_headers_are_rejected_with_401() {
     let app = TestApp::with_customers().await;
-    for cookie in generated(&cookie(), CASES) {
+    for cookie in generate(&cookie(), CASES) {
         if cookie == TestApp::cookie("manager").as_bytes() {
             continue;
         }
@@ -227,7 +227,7 @@ async fn no_forged_cookie_and_no_odd_header_gets_in() {
         request.extend_from_slice(b"\r\nCookie: ");
         request.extend_from_slice(&cookie);
         request.extend_from_slice(b"\r\n\r\n");
-        let answer = crate::app::parsed(&app.send_raw(&request).await);
+        let answer = crate::app::parse_response(&app.send_raw(&request).await);
         assert_eq!(
             (answer.status, answer.error().as_str()),
             (401, "UNAUTHENTICATED"),

@@ -1,4 +1,4 @@
-//! Rate limits in a real Redis: shared by two processes, and no hindrance when it is away.
+//! Rate limits in a real Redis: two processes share them, and requests pass while Redis is unavailable.
 
 use std::{process::Stdio, time::Duration};
 
@@ -18,9 +18,9 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::service::{PATIENCE, Service, arranged, eventually, free_port};
+use crate::service::{PATIENCE, Service, arrange_database, eventually, free_port};
 
-/// A private server that keeps nothing on disk.
+/// A private Redis server that stores nothing on disk.
 struct Redis {
     port: u16,
     process: Child,
@@ -32,7 +32,7 @@ impl Redis {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let process = Self::spawn(port, &folder);
         let redis = Self { port, process, folder };
-        redis.answers().await;
+        redis.wait_until_ready().await;
         redis
     }
 
@@ -46,7 +46,7 @@ impl Redis {
             .expect("redis-server: `just test` installs it")
     }
 
-    async fn answers(&self) {
+    async fn wait_until_ready(&self) {
         eventually(PATIENCE, "Redis answers", async || {
             let Ok(mut stream) = TcpStream::connect(("127.0.0.1", self.port)).await else { return false };
             let mut answer = [0; 7];
@@ -61,9 +61,9 @@ impl Redis {
         self.process.kill().await.unwrap();
     }
 
-    async fn start_again(&mut self) {
+    async fn restart(&mut self) {
         self.process = Self::spawn(self.port, &self.folder);
-        self.answers().await;
+        self.wait_until_ready().await;
     }
 
     fn url(&self) -> String {
@@ -77,8 +77,8 @@ impl Redis {
 }
 
 #[tokio::test]
-async fn two_instances_share_one_budget_and_an_outage_lets_requests_pass() {
-    let database = arranged().await;
+async fn two_instances_share_a_quota_and_requests_pass_during_an_outage() {
+    let database = arrange_database().await;
     let mut redis = Redis::start().await;
     let url = redis.url();
     let settings = [
@@ -123,8 +123,8 @@ async fn two_instances_share_one_budget_and_an_outage_lets_requests_pass() {
     .await;
     assert_eq!(one.get("/readyz", "manager").await.status, 200, "that is no reason to go elsewhere");
 
-    // By itself, and the quota is a new one: this Redis keeps nothing.
-    redis.start_again().await;
+    // The service counts again by itself, with an empty window, because this Redis stores nothing on disk.
+    redis.restart().await;
     eventually(PATIENCE, "requests are counted again", async || {
         one.get("/api/tags", "manager").await.header("ratelimit").is_some()
     })
@@ -132,10 +132,10 @@ async fn two_instances_share_one_budget_and_an_outage_lets_requests_pass() {
     eventually(PATIENCE, "and refused", async || other.get("/api/tags", "manager").await.status == 429).await;
 }
 
-/// A peer that falls silent without a word, as behind a firewall: what waits for it in vain is given up, and it is asked
-/// anew when it is back. So is one that refused.
+/// Redis stops responding without closing its connections, as behind a firewall: the attempt times out, and the service
+/// uses Redis again when it responds. The same holds after Redis has refused requests.
 #[tokio::test]
-async fn a_redis_that_falls_silent_or_refuses_is_asked_again() {
+async fn redis_is_used_again_after_it_was_unresponsive_or_refused() {
     let redis = Redis::start().await;
     let settings = RedisSettings { timeout: Duration::from_millis(200), ..redis.settings("crm:") };
     let limits = RedisRateLimits::new(settings).unwrap();
@@ -154,24 +154,24 @@ async fn a_redis_that_falls_silent_or_refuses_is_asked_again() {
 
     let client = redis::Client::open(redis.url()).unwrap();
     let mut admin = client.get_multiplexed_async_connection().await.unwrap();
-    let mut tell = async |command: &str| {
+    let mut execute = async |command: &str| {
         let mut words = command.split(' ').map(|word| word.trim_matches('"'));
-        let mut told = redis::cmd(words.next().unwrap());
+        let mut redis_command = redis::cmd(words.next().unwrap());
         words.for_each(|word| {
-            told.arg(word);
+            redis_command.arg(word);
         });
-        told.exec_async(&mut admin).await.unwrap();
+        redis_command.exec_async(&mut admin).await.unwrap();
     };
-    tell("CONFIG SET requirepass hunter2").await;
-    tell("CLIENT KILL SKIPME yes TYPE normal").await;
+    execute("CONFIG SET requirepass hunter2").await;
+    execute("CLIENT KILL SKIPME yes TYPE normal").await;
     eventually(PATIENCE, "it refuses", async || !counts().await).await;
-    tell("CONFIG SET requirepass \"\"").await;
+    execute("CONFIG SET requirepass \"\"").await;
     eventually(PATIENCE, "it is asked again after a refusal", counts).await;
 }
 
-/// The rule is written twice, in Rust and in Lua.
+/// The sliding window is implemented twice, in Rust and in Lua.
 #[tokio::test]
-async fn redis_counts_as_memory_does() {
+async fn redis_and_memory_count_alike() {
     let redis = Redis::start().await;
     let in_redis = RedisRateLimits::new(redis.settings("here:")).unwrap();
     let in_memory = MemoryRateLimits::new(monotonic_clock());
@@ -183,14 +183,14 @@ async fn redis_counts_as_memory_does() {
             in_memory.try_acquire(&subject, quota).await.unwrap(),
         );
         assert_eq!((one.admitted, one.remaining), (other.admitted, other.remaining));
-        // Its clock goes on, this one stands.
+        // The clock of Redis runs, the clock of the memory adapter is fixed.
         assert!(one.resets_in <= other.resets_in && one.resets_in > time::Duration::ZERO);
     }
-    // Another prefix is another service.
+    // Keys with another prefix are counted separately.
     let elsewhere = RedisRateLimits::new(redis.settings("there:")).unwrap();
     assert!(elsewhere.try_acquire(&subject, quota).await.unwrap().admitted);
 
-    // What is over comes back, one by one, and nothing is kept for ever.
+    // Requests are admitted again when earlier ones leave the window, and the keys expire.
     let short = Quota { requests: 2, window: Duration::from_secs(2) };
     let subject = RateLimitKey::Address("198.51.100.1".parse().unwrap());
     for admitted in [true, true, false] {
@@ -209,9 +209,9 @@ async fn redis_counts_as_memory_does() {
     .await;
 }
 
-/// However many ask at once: no more than the quota are admitted.
+/// Concurrent requests are admitted exactly up to the quota.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn counting_is_one_atomic_step() {
+async fn counting_is_atomic() {
     let redis = Redis::start().await;
     let quota = Quota { requests: 50, window: Duration::from_secs(3600) };
     let instances: Vec<_> = (0..4)

@@ -1,4 +1,4 @@
-//! The real process: started, asked, signalled, read.
+//! The real process: the tests start it, send it requests and signals, and read its log.
 
 use std::{
     hash::{BuildHasher as _, Hasher as _, RandomState},
@@ -19,83 +19,83 @@ use tokio::{
     time::{interval, timeout},
 };
 
-use crate::app::{Answer, ROLES, TestApp, http_client, taken};
+use crate::app::{Answer, ROLES, TestApp, http_client, send};
 
-/// How long a busy machine may take for anything that is waited for here.
+/// The timeout of every wait in the tests, long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program with those settings and no others.
+/// The program `crm` with the given settings and no others.
 pub(crate) fn crm(arguments: &[&str], settings: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crm"));
     command.args(arguments).env_clear().envs(settings.iter().copied()).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
-/// Runs it to its end; what it printed.
+/// Runs `crm` until it exits. Returns its output, and all that it printed as one text.
 pub(crate) async fn run(arguments: &[&str], settings: &[(&str, &str)]) -> (Output, String) {
     let output = crm(arguments, settings).output().await.unwrap();
     let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output, printed)
 }
 
-/// What a process logs.
+/// The log of a process.
 pub(crate) struct Log(watch::Receiver<String>);
 
 impl Log {
-    /// Reads to the end whatever happens: a full pipe would stop the process.
-    fn of(process: &mut Child) -> Self {
+    /// Reads until the process closes its log, because a full pipe would block the process.
+    fn read_from(process: &mut Child) -> Self {
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let (log, heard) = watch::channel(String::new());
+        let (log, receiver) = watch::channel(String::new());
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 log.send_modify(|log| log.push_str(&(line + "\n")));
             }
         });
-        Self(heard)
+        Self(receiver)
     }
 
-    /// Everything so far.
+    /// Everything logged so far.
     pub(crate) fn text(&self) -> String {
         self.0.borrow().clone()
     }
 
-    /// Waits until something is logged; the line that holds it.
-    pub(crate) async fn line(&mut self, text: &str) -> String {
-        let heard = timeout(PATIENCE, self.0.wait_for(|log| log.contains(text))).await;
-        let found = heard.is_ok_and(|heard| heard.is_ok());
-        assert!(found, "{text:?} was not logged:\n{}", self.text());
+    /// Waits until `text` is logged. Returns the line that contains it.
+    pub(crate) async fn wait_for_line(&mut self, text: &str) -> String {
+        let found = timeout(PATIENCE, self.0.wait_for(|log| log.contains(text))).await;
+        let is_found = found.is_ok_and(|found| found.is_ok());
+        assert!(is_found, "{text:?} was not logged:\n{}", self.text());
         self.text().lines().find(|line| line.contains(text)).unwrap_or_default().to_owned()
     }
 
-    /// Waits until the process has closed it.
-    async fn closed(&mut self) {
+    /// Waits until the process has closed its log.
+    async fn wait_until_closed(&mut self) {
         while self.0.changed().await.is_ok() {}
     }
 }
 
-/// `crm serve`, on its way.
+/// A process `crm serve` that does not serve yet.
 pub(crate) struct Starting {
     process: Child,
     pub(crate) log: Log,
 }
 
 impl Starting {
-    pub(crate) fn with(database_url: &str, more: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(database_url: &str, more: &[(&str, &str)]) -> Self {
         let mut settings = settings(database_url);
         settings.extend_from_slice(more);
-        Self::of(crm(&["serve"], &settings))
+        Self::spawn(crm(&["serve"], &settings))
     }
 
-    pub(crate) fn of(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
-        let log = Log::of(&mut process);
+        let log = Log::read_from(&mut process);
         Self { process, log }
     }
 
-    /// Once it says where it listens.
-    pub(crate) async fn serving(self) -> Service {
+    /// Waits until the process logs the address on which it listens.
+    pub(crate) async fn wait_until_serving(self) -> Service {
         let Self { process, mut log } = self;
-        let event: Value = serde_json::from_str(&log.line(r#""message":"serving""#).await).unwrap();
+        let event: Value = serde_json::from_str(&log.wait_for_line(r#""message":"serving""#).await).unwrap();
         let address = event["address"].as_str().unwrap().to_owned();
         let scheme = if event["tls"] == true { "https" } else { "http" };
         let metrics_url = format!("http://{}/metrics", event["metrics_address"].as_str().unwrap_or_default());
@@ -116,13 +116,13 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// On that database, once it says where it listens.
+    /// Starts the service on the database and waits until it listens.
     pub(crate) async fn start(database: &TestDatabase, more: &[(&str, &str)]) -> Self {
         Self::start_at(&database.address(), more).await
     }
 
     pub(crate) async fn start_at(database_url: &str, more: &[(&str, &str)]) -> Self {
-        Starting::with(database_url, more).serving().await
+        Starting::start(database_url, more).wait_until_serving().await
     }
 
     pub(crate) fn request(&self, method: &str, target: &str, role: &str) -> reqwest::RequestBuilder {
@@ -131,29 +131,29 @@ impl Service {
     }
 
     pub(crate) async fn get(&self, target: &str, role: &str) -> Answer {
-        taken(self.request("GET", target, role)).await
+        send(self.request("GET", target, role)).await
     }
 
-    /// What Prometheus would read.
+    /// The metrics as Prometheus reads them.
     pub(crate) async fn metrics(&self) -> String {
-        taken(self.client.get(&self.metrics_url)).await.text
+        send(self.client.get(&self.metrics_url)).await.text
     }
 
-    /// Signals the process by its pid.
+    /// Sends a signal to the process.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.process.id().expect("a process that runs").to_string();
         assert!(std::process::Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    /// Waits for the end; the status, and everything logged.
-    pub(crate) async fn ended(mut self) -> (ExitStatus, String) {
+    /// Waits until the process exits. Returns the exit status and everything logged.
+    pub(crate) async fn wait_for_exit(mut self) -> (ExitStatus, String) {
         let status = timeout(PATIENCE, self.process.wait()).await.expect("an end").unwrap();
-        self.log.closed().await;
+        self.log.wait_until_closed().await;
         (status, self.log.text())
     }
 }
 
-/// The least that `crm serve` needs, on a free port.
+/// The settings that every test uses for `crm serve`: the required ones, free ports, high rate limits.
 pub(crate) fn settings(database_url: &str) -> Vec<(&str, &str)> {
     vec![
         ("DATABASE_URL", database_url),
@@ -168,14 +168,14 @@ pub(crate) fn settings(database_url: &str) -> Vec<(&str, &str)> {
     ]
 }
 
-/// A database with a user `usr_<role>` and a session for each role, a customer `usr_1` and a tag `tag_vip`.
-pub(crate) async fn arranged() -> TestDatabase {
+/// Creates a database with a user `usr_<role>` and a session for each role, a customer `usr_1` and a tag `tag_vip`.
+pub(crate) async fn arrange_database() -> TestDatabase {
     let database = TestDatabase::migrated();
     arrange(&database.client().await).await;
     database
 }
 
-/// Puts in what [`arranged`] holds.
+/// Inserts the rows of [`arrange_database`].
 pub(crate) async fn arrange(client: &tokio_postgres::Client) {
     for role in ROLES {
         let id = format!("usr_{role}");
@@ -186,10 +186,10 @@ pub(crate) async fn arrange(client: &tokio_postgres::Client) {
     platform::tag(client, "tag_vip", "VIP", None).await;
 }
 
-/// Asks again and again, for something outside this process, until it is so.
+/// Repeats a check of something outside this process until it is true.
 pub(crate) async fn eventually(within: Duration, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let mut again = interval(Duration::from_millis(20));
-    let asked = timeout(within, async {
+    let waited = timeout(within, async {
         loop {
             again.tick().await;
             if is_so().await {
@@ -197,11 +197,11 @@ pub(crate) async fn eventually(within: Duration, what: &str, mut is_so: impl Asy
             }
         }
     });
-    assert!(asked.await.is_ok(), "not within {within:?}: {what}");
+    assert!(waited.await.is_ok(), "not within {within:?}: {what}");
 }
 
-/// Waits until a request waits for a lock that the test holds.
-pub(crate) async fn until_somebody_waits_for_a_lock(client: &tokio_postgres::Client) {
+/// Waits until a statement waits for a lock that the test holds.
+pub(crate) async fn wait_for_blocked_statement(client: &tokio_postgres::Client) {
     eventually(PATIENCE, "somebody waits for a lock", async || {
         let waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
         !client.query(waiting, &[]).await.unwrap().is_empty()
@@ -209,8 +209,8 @@ pub(crate) async fn until_somebody_waits_for_a_lock(client: &tokio_postgres::Cli
     .await;
 }
 
-/// A port that is free right now, for programs that cannot say which one they took. Below the range from which systems
-/// take ports for outgoing connections.
+/// A port that is free now, for programs that cannot report their port. It is below the range from which systems take
+/// ports for outgoing connections.
 pub(crate) fn free_port() -> u16 {
     let random = || RandomState::new().build_hasher().finish() % 12_000;
     let mut ports = std::iter::repeat_with(|| 20_000 + u16::try_from(random()).unwrap());

@@ -1,4 +1,5 @@
-//! Time and size limits: clients that are slow, many or silent, a pool that is full. The real process.
+//! Timeouts and connection limits: slow clients, idle connections, too many connections, an exhausted pool, a locked
+//! table. The tests use the real process.
 
 use std::time::Duration;
 
@@ -10,36 +11,36 @@ use tokio::{
 };
 
 use crate::{
-    app::{TestApp, parsed, taken},
-    service::{PATIENCE, Service, arranged, eventually, until_somebody_waits_for_a_lock},
+    app::{TestApp, parse_response, send},
+    service::{PATIENCE, Service, arrange_database, eventually, wait_for_blocked_statement},
 };
 
-/// What comes until the server closes.
-async fn until_closed(stream: &mut TcpStream) -> Vec<u8> {
+/// Reads until the server closes the connection.
+async fn read_until_closed(stream: &mut TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
-    // A reset is an end, too.
+    // A reset closes it too.
     let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server closes the connection");
     answer
 }
 
 #[tokio::test]
-async fn who_does_not_send_a_header_in_time_is_dropped() {
-    let database = arranged().await;
+async fn a_connection_that_sends_no_complete_header_in_time_is_closed() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[("HTTP_HEADER_TIMEOUT_MS", "2000")]).await;
     for begun in ["", "GET /api/tags HT", "GET /api/tags HTTP/1.1\r\nHost: crm\r\nCookie: "] {
         let mut stream = TcpStream::connect(&service.address).await.unwrap();
         stream.write_all(begun.as_bytes()).await.unwrap();
-        let answer = until_closed(&mut stream).await;
+        let answer = read_until_closed(&mut stream).await;
         assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{begun:?}");
     }
     assert_eq!(service.get("/api/tags", "manager").await.status, 200);
 }
 
-/// A connection that has been of use is no licence to stay: the beginning of another header ends with the time that it
-/// may idle.
+/// After a complete request, an incomplete second header keeps the connection open no longer than the keep-alive
+/// timeout.
 #[tokio::test]
-async fn who_goes_on_sending_a_second_header_is_dropped_too() {
-    let database = arranged().await;
+async fn a_connection_that_sends_an_endless_second_header_is_closed() {
+    let database = arrange_database().await;
     let settings = [("HTTP_HEADER_TIMEOUT_MS", "1000"), ("HTTP_KEEP_ALIVE_MS", "1000")];
     let service = Service::start(&database, &settings).await;
     let mut stream = TcpStream::connect(&service.address).await.unwrap();
@@ -54,13 +55,13 @@ async fn who_goes_on_sending_a_second_header_is_dropped_too() {
     let mut answer = Vec::new();
     let closed = timeout(PATIENCE, answers.read_to_end(&mut answer)).await;
     let _ = closed.expect("the server closes the connection");
-    assert_eq!(parsed(&answer).status, 200);
+    assert_eq!(parse_response(&answer).status, 200);
     timeout(PATIENCE, dribbling).await.expect("writing fails").unwrap();
 }
 
 #[tokio::test]
-async fn who_does_not_send_a_body_in_time_is_told_and_dropped() {
-    let database = arranged().await;
+async fn an_incomplete_body_at_the_timeout_gets_an_error_and_a_closed_connection() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[("HTTP_BODY_TIMEOUT_MS", "300")]).await;
     for (cookie, status, code) in
         [(TestApp::cookie("manager"), 503, "SERVICE_UNAVAILABLE"), ("none=1".to_owned(), 401, "UNAUTHENTICATED")]
@@ -71,24 +72,24 @@ async fn who_does_not_send_a_body_in_time_is_told_and_dropped() {
              Content-Length: 1000\r\n\r\n{{\"name\""
         );
         stream.write_all(begun.as_bytes()).await.unwrap();
-        let answer = parsed(&until_closed(&mut stream).await);
+        let answer = parse_response(&read_until_closed(&mut stream).await);
         assert_eq!((answer.status, answer.error().as_str()), (status, code));
     }
     assert_eq!(service.get("/api/tags", "manager").await.json()["data"]["tags"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_after_its_time() {
-    let database = arranged().await;
+async fn an_idle_connection_is_closed_at_the_keep_alive_timeout() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[("HTTP_KEEP_ALIVE_MS", "300")]).await;
     let mut stream = TcpStream::connect(&service.address).await.unwrap();
     stream.write_all(b"GET /livez HTTP/1.1\r\nHost: crm\r\n\r\n").await.unwrap();
-    assert_eq!(parsed(&until_closed(&mut stream).await).status, 200);
+    assert_eq!(parse_response(&read_until_closed(&mut stream).await).status, 200);
 }
 
 #[tokio::test]
-async fn connections_past_the_most_wait_until_others_go() {
-    let database = arranged().await;
+async fn connections_over_the_limit_wait_until_others_close() {
+    let database = arrange_database().await;
     let settings = [
         ("HTTP_MAX_CONNECTIONS", "2"),
         ("HTTP_MAX_CONNECTIONS_PER_ADDRESS", "2"),
@@ -124,10 +125,10 @@ async fn connections_past_the_most_wait_until_others_go() {
     assert_ne!(timeout(PATIENCE, late.read_u8()).await.expect("its turn").unwrap(), 0);
 }
 
-/// One connection, held by a request that waits for a lock.
+/// A request that waits for a lock holds the pool's only connection.
 #[tokio::test]
-async fn a_full_pool_is_503_in_time_and_the_others_go_on() {
-    let database = arranged().await;
+async fn an_exhausted_pool_gives_503_in_time_and_the_held_request_finishes() {
+    let database = arrange_database().await;
     let settings = [
         ("DATABASE_POOL_SIZE", "1"),
         ("DATABASE_POOL_WAIT_MS", "300"),
@@ -139,9 +140,9 @@ async fn a_full_pool_is_503_in_time_and_the_others_go_on() {
     let mut holder = database.client().await;
     let lock = holder.transaction().await.unwrap();
     lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let held = tokio::spawn(taken(service.request("GET", "/api/customers/usr_1/notes", "manager")));
+    let held = tokio::spawn(send(service.request("GET", "/api/customers/usr_1/notes", "manager")));
     let watcher = database.client().await;
-    until_somebody_waits_for_a_lock(&watcher).await;
+    wait_for_blocked_statement(&watcher).await;
     let refused = service.get("/api/tags", "manager").await;
     assert_eq!((refused.status, refused.error().as_str()), (503, "SERVICE_UNAVAILABLE"));
     assert_eq!(refused.header("retry-after"), Some("1"));
@@ -156,8 +157,8 @@ async fn a_full_pool_is_503_in_time_and_the_others_go_on() {
 }
 
 #[tokio::test]
-async fn a_locked_table_is_503_by_its_deadline_and_the_others_go_on() {
-    let database = arranged().await;
+async fn a_locked_table_gives_503_at_the_timeout_and_other_endpoints_respond() {
+    let database = arrange_database().await;
     let patient = ("REQUEST_TIMEOUT_MS", "25000");
     for settings in [
         [("DATABASE_LOCK_TIMEOUT_MS", "300"), ("DATABASE_STATEMENT_TIMEOUT_MS", "20000"), patient],
@@ -173,8 +174,8 @@ async fn a_locked_table_is_503_by_its_deadline_and_the_others_go_on() {
         let lock = holder.transaction().await.unwrap();
         lock.batch_execute("LOCK TABLE customer_note IN ACCESS EXCLUSIVE MODE").await.unwrap();
         let note = json!({"content": "x"});
-        let read = taken(service.request("GET", "/api/customers/usr_1/notes", "manager"));
-        let write = taken(service.request("POST", "/api/customers/usr_1/notes", "manager").json(&note));
+        let read = send(service.request("GET", "/api/customers/usr_1/notes", "manager"));
+        let write = send(service.request("POST", "/api/customers/usr_1/notes", "manager").json(&note));
         let (read, write) = tokio::join!(read, write);
         for answer in [read, write] {
             assert_eq!((answer.status, answer.error().as_str()), (503, "SERVICE_UNAVAILABLE"), "{settings:?}");

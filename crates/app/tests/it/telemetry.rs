@@ -1,4 +1,4 @@
-//! Logs, spans and metrics of the real process: what they tell, and what they must never tell.
+//! Logs, spans and metrics of the real process: what they contain, and what they must not contain.
 
 use std::{
     collections::HashSet,
@@ -16,8 +16,8 @@ use prost::Message as _;
 use serde_json::{Value, json};
 
 use crate::{
-    app::{ROLES, TestApp, taken},
-    service::{Service, arranged, root},
+    app::{ROLES, TestApp, send},
+    service::{Service, arrange_database, root},
 };
 
 /// Receives what an exporter sends, as a collector does.
@@ -79,19 +79,19 @@ fn attribute(span: &Span, name: &str) -> Option<String> {
 }
 
 #[actix_web::test]
-async fn a_trace_comes_in_goes_on_and_goes_out() {
-    let database = arranged().await;
+async fn a_trace_is_read_continued_and_returned() {
+    let database = arrange_database().await;
     let collector = Collector::start();
     let service = Service::start(&database, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.url)]).await;
     let (trace, parent) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let request = service.request("GET", "/api/customers/usr_1", "manager");
-    let answer = taken(request.header("traceparent", format!("00-{trace}-{parent}-01"))).await;
+    let answer = send(request.header("traceparent", format!("00-{trace}-{parent}-01"))).await;
     assert_eq!(answer.status, 200);
     let out = answer.header("traceparent").unwrap().to_owned();
     let fresh = service.get("/nothing", "manager").await.header("traceparent").unwrap().to_owned();
     assert!(!fresh.contains(trace));
     service.signal("-TERM");
-    let (status, log) = service.ended().await;
+    let (status, log) = service.wait_for_exit().await;
     assert!(status.success());
 
     let spans = collector.spans();
@@ -107,7 +107,7 @@ async fn a_trace_comes_in_goes_on_and_goes_out() {
     ] {
         assert_eq!(attribute(server, name).as_deref(), Some(value), "{name}");
     }
-    // What the database was asked lies below, each in the same trace.
+    // The spans of the database statements belong to the same trace.
     let below: Vec<_> =
         spans.iter().filter(|span| hex(&span.trace_id) == trace).map(|span| span.name.as_str()).collect();
     assert_eq!(
@@ -124,25 +124,25 @@ async fn a_trace_comes_in_goes_on_and_goes_out() {
 }
 
 #[actix_web::test]
-async fn without_a_collector_a_trace_still_has_its_id() {
-    let database = arranged().await;
+async fn without_a_collector_the_trace_id_is_still_logged_and_returned() {
+    let database = arrange_database().await;
     let service = Service::start(&database, &[]).await;
     let trace = "0af7651916cd43dd8448eb211c80319c";
     let traced = service.request("GET", "/api/tags", "manager");
-    let answer = taken(traced.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"))).await;
+    let answer = send(traced.header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"))).await;
     assert!(answer.header("traceparent").unwrap().starts_with(&format!("00-{trace}-")));
     for bad in ["", "00-0-0-01", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"] {
-        let answer = taken(service.request("GET", "/api/tags", "manager").header("traceparent", bad)).await;
+        let answer = send(service.request("GET", "/api/tags", "manager").header("traceparent", bad)).await;
         let fresh = answer.header("traceparent").unwrap();
         assert!(fresh.len() == 55 && !fresh.contains(trace), "{bad:?}: {fresh}");
     }
     assert!(service.log.text().contains(&format!(r#""trace_id":"{trace}""#)));
 }
 
-/// Everything the API can be asked, with right and wrong input, at the noisiest level there is.
+/// Sends valid and invalid requests to every endpoint, at the most verbose log level.
 #[actix_web::test]
-async fn nothing_personal_is_logged_traced_or_counted() {
-    let database = arranged().await;
+async fn logs_spans_and_metrics_contain_no_personal_data() {
+    let database = arrange_database().await;
     let client = database.client().await;
     let collector = Collector::start();
     let settings = [
@@ -203,7 +203,7 @@ async fn nothing_personal_is_logged_traced_or_counted() {
         ("BREW", "/api/tags", ""),
     ];
     let mut statuses = HashSet::new();
-    // Once more with a column gone (500), and once with a table locked (503).
+    // The second round lacks a column (500), the third has a locked table (503).
     let mut holder = database.client().await;
     for round in 0..3 {
         let lock = match round {
@@ -223,53 +223,53 @@ async fn nothing_personal_is_logged_traced_or_counted() {
             for role in ["manager", "customer"] {
                 let request = service.request(method, target, role).header("x-forwarded-for", "198.51.100.77");
                 let request = request.header("content-type", "application/json").body((*body).to_owned());
-                statuses.insert(taken(request).await.status);
+                statuses.insert(send(request).await.status);
             }
         }
         drop(lock);
     }
-    // Cookies that are nobody's, forged, and of a bearer.
+    // A forged cookie, a signed cookie without a session, and a bearer token.
     for (name, value) in [
         ("cookie", "better-auth.session_token=hunter2".to_owned()),
         ("cookie", format!("better-auth.session_token={}", platform::signed("token-of-nobody", SECRET))),
         ("authorization", format!("Bearer {}", TestApp::cookie("manager"))),
     ] {
-        let request = reqwest_get(&service, "/api/tags").header(name, value);
-        statuses.insert(taken(request).await.status);
+        let request = get_without_session(&service, "/api/tags").header(name, value);
+        statuses.insert(send(request).await.status);
     }
     for expected in [200, 201, 400, 401, 403, 404, 405, 409, 500, 503] {
         assert!(statuses.contains(&expected), "{expected} did not occur: {statuses:?}");
     }
     let metrics = service.metrics().await;
     service.signal("-TERM");
-    let (_, log) = service.ended().await;
+    let (_, log) = service.wait_for_exit().await;
     let spans = collector.text();
 
     let (lines, counted) = (log.matches(r#""message":"request""#).count(), metrics.lines().count());
     assert!(lines > 100 && counted > 100 && collector.spans().len() > 300, "{lines} {counted}");
     for (what, text) in [("the log", &log), ("the spans", &spans), ("the metrics", &metrics)] {
         for personal in personal {
-            assert!(!text.contains(personal), "{personal:?} is in {what}:\n{}", around(text, personal));
+            assert!(!text.contains(personal), "{personal:?} is in {what}:\n{}", line_with(text, personal));
         }
         assert!(!text.contains("198.51.100.77"), "an address of a client is in {what}");
     }
-    // Roles are told; users are not.
+    // Logs contain roles but no user ids.
     for role in ROLES {
         assert!(!log.contains(&format!("usr_{role}")), "{role}");
     }
 }
 
-fn reqwest_get(service: &Service, target: &str) -> reqwest::RequestBuilder {
+fn get_without_session(service: &Service, target: &str) -> reqwest::RequestBuilder {
     crate::app::http_client().get(format!("{}{target}", service.base_url))
 }
 
-/// The line that holds it.
-fn around<'t>(text: &'t str, found: &str) -> &'t str {
+/// The line that contains `found`.
+fn line_with<'t>(text: &'t str, found: &str) -> &'t str {
     text.lines().find(|line| line.contains(found)).unwrap_or_default()
 }
 
-/// The names of metrics that stand in an expression.
-fn names(expression: &str) -> Vec<String> {
+/// The names of the metrics in an expression.
+fn metric_names(expression: &str) -> Vec<String> {
     expression
         .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
         .filter(|word| ["http_server_", "db_client_", "crm_"].iter().any(|prefix| word.starts_with(prefix)))
@@ -277,28 +277,28 @@ fn names(expression: &str) -> Vec<String> {
         .collect()
 }
 
-/// Every expression under a key of that name.
-fn expressions(value: &Value, key: &str, found: &mut Vec<String>) {
+/// Collects every expression under a key of that name.
+fn collect_expressions(value: &Value, key: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {
                 match member {
                     Value::String(expression) if name == key => found.push(expression.clone()),
-                    other => expressions(other, key, found),
+                    other => collect_expressions(other, key, found),
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| expressions(item, key, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_expressions(item, key, found)),
         _ => {}
     }
 }
 
 #[actix_web::test]
-async fn the_dashboard_and_the_alerts_read_what_is_there() {
+async fn the_dashboard_and_the_alerts_use_existing_metrics() {
     let app = TestApp::start().await;
     assert_eq!(app.get("/api/tags", "manager").await.status, 200);
     let metrics = app.metrics.exposition();
-    // A label's name begins like a metric's, and is no metric.
+    // The names of these labels begin like metrics but are not metrics.
     let labels = ["http_route", "http_response_status_code", "http_request_method", "db_client_connection_state"];
     let shown: HashSet<_> = metrics
         .lines()
@@ -308,14 +308,14 @@ async fn the_dashboard_and_the_alerts_read_what_is_there() {
     let dashboard: Value =
         serde_json::from_str(&std::fs::read_to_string(root().join("docs/grafana-dashboard.json")).unwrap()).unwrap();
     let mut read = Vec::new();
-    expressions(&dashboard, "expr", &mut read);
+    collect_expressions(&dashboard, "expr", &mut read);
     assert!(read.len() > 8, "{read:?}");
     let alerts = std::fs::read_to_string(root().join("docs/alerts.yml")).unwrap();
     let alerts: Vec<_> =
         alerts.lines().filter_map(|line| line.trim().strip_prefix("expr: ")).map(str::to_owned).collect();
     assert!(alerts.len() > 4, "{alerts:?}");
     for expression in read.iter().chain(&alerts) {
-        for name in names(expression).iter().filter(|name| !labels.contains(&name.as_str())) {
+        for name in metric_names(expression).iter().filter(|name| !labels.contains(&name.as_str())) {
             assert!(shown.contains(name), "{name} of {expression:?} is not among {shown:?}");
         }
     }

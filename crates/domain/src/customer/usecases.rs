@@ -71,7 +71,7 @@ mod tests {
         Customers { store, reads: Arc::new(reads), clock: clock(), ids: Arc::new(SequentialIds::default()) }
     }
 
-    fn lift() -> GateOverride {
+    fn gate_override() -> GateOverride {
         GateOverride { noshow_count: Some(NoShowCount::parse(0).unwrap()), booking_requires_approval: None }
     }
 
@@ -98,18 +98,18 @@ mod tests {
         unit.expect_commit().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(unit), MockCustomerReads::new());
-        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), gate_override()).await;
         assert_eq!(answer.unwrap().noshow_count, 0);
     }
 
     #[tokio::test]
-    async fn equal_values_save_and_audit_nothing() {
+    async fn equal_values_are_neither_saved_nor_audited() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 0, true))));
         unit.expect_commit().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(unit), MockCustomerReads::new());
-        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), gate_override()).await;
         assert_eq!(answer.unwrap(), profile("usr_1", 0, true));
     }
 
@@ -125,18 +125,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_customer_is_refused_without_a_commit() {
+    async fn an_override_of_an_unknown_customer_is_rolled_back() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_profile().returning(|_| Ok(None));
         unit.expect_rollback().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(unit), MockCustomerReads::new());
-        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), gate_override()).await;
         assert!(matches!(answer, Err(CustomerError::NotFound)), "{answer:?}");
     }
 
     #[tokio::test]
-    async fn a_failing_audit_undoes_the_change() {
+    async fn a_failed_audit_entry_rolls_back_the_change() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
         unit.expect_save_gates().returning(|_| Ok(()));
@@ -144,12 +144,12 @@ mod tests {
         unit.expect_rollback().times(1).returning(|| Ok(()));
 
         let customers = customers(store_of(unit), MockCustomerReads::new());
-        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), gate_override()).await;
         assert!(matches!(answer, Err(CustomerError::Store(_))), "{answer:?}");
     }
 
     #[tokio::test]
-    async fn a_failing_commit_is_not_a_success() {
+    async fn a_failed_commit_is_an_error() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
         unit.expect_save_gates().returning(|_| Ok(()));
@@ -157,7 +157,7 @@ mod tests {
         unit.expect_commit().returning(|| Err(unavailable()));
 
         let customers = customers(store_of(unit), MockCustomerReads::new());
-        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), lift()).await;
+        let answer = customers.override_gates(&actor("usr_manager", Role::Manager), &customer(), gate_override()).await;
         assert!(matches!(answer, Err(CustomerError::Store(_))), "{answer:?}");
     }
 

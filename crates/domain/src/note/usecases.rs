@@ -90,8 +90,8 @@ mod tests {
             .await
     }
 
-    /// A unit of work that sees the customer and the booking and ends in a roll-back.
-    fn refusing_tx() -> MockUnitOfWork {
+    /// A unit of work that finds the customer and the booking and must be rolled back.
+    fn unit_that_rolls_back() -> MockUnitOfWork {
         let mut unit = MockUnitOfWork::new();
         unit.expect_customer_exists().returning(|_| Ok(true));
         unit.expect_booking_is_of_customer().returning(|_, _| Ok(true));
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_booking_none_is_looked_for() {
+    async fn a_note_without_a_booking_skips_the_booking_check() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_customer_exists().returning(|_| Ok(true));
         unit.expect_insert_note().returning(|_| Ok(()));
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_customer_is_refused_before_the_booking() {
+    async fn an_unknown_customer_is_reported_before_the_booking_check() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_customer_exists().returning(|_| Ok(false));
         unit.expect_rollback().times(1).returning(|| Ok(()));
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_booking_of_another_customer_is_refused() {
+    async fn a_booking_of_another_customer_is_rejected() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_customer_exists().returning(|_| Ok(true));
         unit.expect_booking_is_of_customer().returning(|_, _| Ok(false));
@@ -149,24 +149,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_went_away_meanwhile_is_told_apart() {
-        let mut unit = refusing_tx();
+    async fn missing_references_of_a_note_give_different_errors() {
+        let mut unit = unit_that_rolls_back();
         unit.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Customer)));
         assert!(matches!(write(unit, None).await, Err(NoteError::CustomerNotFound)));
 
-        let mut unit = refusing_tx();
+        let mut unit = unit_that_rolls_back();
         unit.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Booking)));
         assert!(matches!(write(unit, Some("bkg_1")).await, Err(NoteError::BookingNotOfCustomer)));
 
-        let mut unit = refusing_tx();
+        let mut unit = unit_that_rolls_back();
         unit.expect_insert_note().returning(|_| Err(StoreError::Missing(Reference::Actor)));
         let answer = write(unit, None).await;
         assert!(matches!(answer, Err(NoteError::Store(StoreError::Missing(Reference::Actor)))), "{answer:?}");
     }
 
     #[tokio::test]
-    async fn a_failing_audit_undoes_the_note() {
-        let mut unit = refusing_tx();
+    async fn a_failed_audit_entry_rolls_back_the_note() {
+        let mut unit = unit_that_rolls_back();
         unit.expect_insert_note().returning(|_| Ok(()));
         unit.expect_insert_audit_entry().returning(|_| Err(unavailable()));
         let answer = write(unit, None).await;

@@ -120,8 +120,8 @@ mod tests {
         (UserId::parse("usr_1").unwrap(), TagId::parse("tag_1").unwrap())
     }
 
-    /// A unit of work that sees the customer and the tag, ends in a roll-back, and never audits.
-    fn refusing_tx() -> MockUnitOfWork {
+    /// A unit of work that finds the customer and the tag, must be rolled back, and writes no audit entry.
+    fn unit_that_rolls_back() -> MockUnitOfWork {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_assignment()
             .times(1)
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_slug_is_refused_without_an_effect() {
+    async fn a_taken_slug_is_rejected_and_rolled_back() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_insert_tag().returning(|_| Ok(false));
         unit.expect_rollback().times(1).returning(|| Ok(()));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failing_audit_undoes_the_tag() {
+    async fn a_failed_audit_entry_rolls_back_the_tag() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_insert_tag().returning(|_| Ok(true));
         unit.expect_insert_audit_entry().returning(|_| Err(unavailable()));
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_assignment_is_fine_and_not_audited() {
+    async fn a_repeated_assignment_succeeds_and_is_not_audited() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_assignment()
             .times(1)
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_customer_is_looked_for_before_the_tag() {
+    async fn an_unknown_customer_is_reported_before_an_unknown_tag() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_assignment()
             .times(1)
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_tag_is_refused() {
+    async fn an_unknown_tag_is_not_found() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_assignment()
             .times(1)
@@ -229,25 +229,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_went_away_meanwhile_is_not_found() {
-        let mut unit = refusing_tx();
+    async fn a_row_deleted_during_an_assignment_is_not_found() {
+        let mut unit = unit_that_rolls_back();
         unit.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Customer)));
         let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::CustomerNotFound)), "{answer:?}");
 
-        let mut unit = refusing_tx();
+        let mut unit = unit_that_rolls_back();
         unit.expect_insert_assignment().returning(|_| Err(StoreError::Missing(Reference::Tag)));
         let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::NotFound)), "{answer:?}");
 
-        let mut unit = refusing_tx();
+        let mut unit = unit_that_rolls_back();
         unit.expect_insert_assignment().returning(|_| Err(unavailable()));
         let answer = assign(unit).await;
         assert!(matches!(answer, Err(TagError::Store(_))), "{answer:?}");
     }
 
     #[tokio::test]
-    async fn removing_tells_the_audit_what_was_there() {
+    async fn unassigning_audits_the_deleted_assignment() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_assignment()
             .times(1)
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn removing_nothing_is_fine_and_not_audited() {
+    async fn unassigning_a_missing_assignment_succeeds_and_is_not_audited() {
         let mut unit = MockUnitOfWork::new();
         unit.expect_lock_assignment()
             .times(1)
@@ -281,9 +281,9 @@ mod tests {
         tags(store_of(unit)).unassign(&desk(), &customer, &tag).await.unwrap();
     }
 
-    /// The clock is read under the lock: otherwise the times of two changes may be the other way round than the changes.
+    /// Otherwise the timestamps of two changes could be in another order than the changes.
     #[tokio::test]
-    async fn the_time_of_a_change_is_read_under_its_lock() {
+    async fn the_clock_is_read_under_the_lock() {
         for is_assignment in [true, false] {
             let mut order = Sequence::new();
             let mut unit = MockUnitOfWork::new();

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_ends_where_its_last_chunk_does() {
+    fn a_body_ends_after_its_last_chunk() {
         for body in [
             "0\r\n\r\n",
             "5\r\nhello\r\n0\r\n\r\n",
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_framing_is_found_at_once() {
+    fn broken_framing_is_detected_at_once() {
         for body in [
             "zz\r\n",
             "\r\n",
@@ -129,7 +129,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_does_not_matter_how_the_bytes_are_cut(
+        fn the_result_does_not_depend_on_how_the_bytes_are_split(
             chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..40), 0..6),
             cut in 1_usize..20,
         ) {

@@ -37,7 +37,7 @@ mod tests {
 
     use super::*;
 
-    fn admitted(method: Method, headers: &[(&'static str, &str)]) -> bool {
+    fn is_admitted(method: Method, headers: &[(&'static str, &str)]) -> bool {
         let origins = Origins {
             public: "https://admin.example.com".to_owned(),
             allowed: HashSet::from(["https://desk.example.com".to_owned()]),
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_pass_as_specified() {
+    fn cross_site_writes_are_rejected_as_specified() {
         let host = ("host", "crm.example.com:8080");
         let table: [(&[(&'static str, &str)], bool); 17] = [
             (&[host], true),
@@ -73,15 +73,15 @@ mod tests {
             (&[("origin", "null")], false),
         ];
         for (headers, admits) in table {
-            assert_eq!(admitted(Method::POST, headers), admits, "{headers:?}");
-            assert_eq!(admitted(Method::DELETE, headers), admits, "{headers:?}");
+            assert_eq!(is_admitted(Method::POST, headers), admits, "{headers:?}");
+            assert_eq!(is_admitted(Method::DELETE, headers), admits, "{headers:?}");
         }
     }
 
     #[test]
-    fn reads_always_pass() {
+    fn reads_are_always_admitted() {
         for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
-            assert!(admitted(method, &[("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]));
+            assert!(is_admitted(method, &[("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")]));
         }
     }
 }

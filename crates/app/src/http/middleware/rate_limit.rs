@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fields_are_those_of_the_draft() {
+    fn rate_limit_headers_follow_the_ietf_draft() {
         let both = Quotas { user: Some(QUOTA), address: Some(Quota { requests: 100, ..QUOTA }) };
         let decision = RateLimitDecision { admitted: true, remaining: 19, resets_in: Duration::from_millis(9_001) };
         let counted = CountedRequest { policy: USER_POLICY, quota: QUOTA, decision };
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_are_rounded_up_and_never_none() {
+    fn reset_seconds_are_rounded_up_to_at_least_one() {
         for (microseconds, seconds) in [(0, 1), (1, 1), (1_000_000, 1), (1_000_001, 2), (9_999_999, 10)] {
             let resets_in = Duration::from_micros(microseconds);
             let decision = RateLimitDecision { admitted: false, remaining: 0, resets_in };

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_objects_of_json() {
+    fn only_json_objects_are_accepted_as_bodies() {
         let body = parse_body(br#"{"a":1,"b":[{}],"a":1}"#).unwrap();
         assert_eq!(body, fields([("a", RawValue::Twice), ("b", RawValue::Json(json!([{}])))]));
         for text in [
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn depth_is_bounded_and_brackets_in_strings_do_not_count() {
+    fn nesting_depth_is_limited_and_ignores_brackets_in_strings() {
         let nested = |depth: usize| format!("{{\"a\":{}{}}}", "[".repeat(depth - 1), "]".repeat(depth - 1));
         assert!(parse_body(nested(127).as_bytes()).is_ok());
         assert!(parse_body(nested(128).as_bytes()).is_err());

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_trusted_proxies_determine_the_client_address() {
         let forged = ("x-forwarded-for", "198.51.100.1");
         for (proxies, peer, headers, expected) in [
             ("", "203.0.113.7", &[][..], "203.0.113.7"),
@@ -86,7 +86,7 @@ mod tests {
             ("10.0.0.0/8", "::ffff:10.1.2.3", &[forged], "198.51.100.1"),
             ("10.1.2.3", "10.1.2.3", &[forged], "198.51.100.1"),
             ("10.0.0.0/8", "10.1.2.3", &[], "10.1.2.3"),
-            // What the client wrote itself stands before what the proxy added.
+            // Entries that the client sent precede the entry that the proxy added.
             ("10.0.0.0/8", "10.1.2.3", &[("x-forwarded-for", "1.1.1.1, 198.51.100.1")], "198.51.100.1"),
             (
                 "10.0.0.0/8",
@@ -94,7 +94,7 @@ mod tests {
                 &[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "198.51.100.1")],
                 "198.51.100.1",
             ),
-            // Through two proxies of ours.
+            // Through two trusted proxies.
             (
                 "10.0.0.0/8,192.0.2.9/32",
                 "10.1.2.3",
@@ -108,7 +108,7 @@ mod tests {
             ("::1/128", "::1", &[("forwarded", "for=1.1.1.1, for=\"[2001:db8::1]:4711\";proto=https")], "2001:db8::1"),
             ("::1/128", "::1", &[("forwarded", "proto=https;For=198.51.100.1")], "198.51.100.1"),
             ("::1/128", "::1", &[("forwarded", "for=_hidden")], "::1"),
-            // A proxy that knows the one lets a client write the other.
+            // A proxy that sets only one of the two headers passes the other on from the client.
             ("::1/128", "::1", &[("forwarded", "for=1.1.1.1"), ("x-forwarded-for", "198.51.100.1")], "198.51.100.1"),
         ] {
             assert_eq!(client(proxies, peer, headers), expected, "{proxies} {peer} {headers:?}");
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one_client() {
+    fn an_ipv6_network_counts_as_one_client() {
         let counted = |address: &str| network_of(address.parse().unwrap()).to_string();
         assert_eq!(counted("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(counted("198.51.100.1"), "198.51.100.1");

@@ -170,9 +170,9 @@ mod tests {
         RawValue::Json(serde_json::from_str(json).unwrap())
     }
 
-    /// With some of its features, `serde_json` takes an object with such a key for a value of another type.
+    /// With some of its features, `serde_json` reads an object with such a key as a value of another type.
     #[test]
-    fn no_object_passes_for_another_value() {
+    fn an_object_is_never_read_as_another_type() {
         for key in ["RawValue", "Number"] {
             let value = raw(&format!("{{\"$serde_json::private::{key}\":\"42\"}}"));
             assert!(matches!(&value, RawValue::Json(Value::Object(_))), "{value:?}");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_of_bodies() {
+    fn body_integers_are_json_numbers_with_an_integral_value() {
         for (json, expected) in [
             ("3", Ok(3)),
             ("-1", Ok(-1)),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_of_queries() {
+    fn query_integers_are_ascii_digits_with_an_optional_sign() {
         let decimal = |text: &str| decimal(&RawValue::Text(text.to_owned())).map_err(|_| ());
         for (text, expected) in [
             ("7", Ok(7)),

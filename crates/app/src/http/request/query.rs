@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn queries_are_decoded_once_and_the_last_of_a_name_counts() {
+    fn queries_are_decoded_once_and_the_last_value_of_a_name_counts() {
         assert_eq!(parse_query("q=a+b%2Bc&q=%C3%A9"), fields([("q", text("é"))]));
         assert_eq!(parse_query("q=a+b%2Bc"), fields([("q", text("a b+c"))]));
         assert_eq!(parse_query("q=a%2525"), fields([("q", text("a%25"))]));

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_called_what_the_api_calls_them() {
+    fn field_names_are_converted_to_camel_case() {
         assert_eq!(camel_case("page"), "page");
         assert_eq!(camel_case("booking_requires_approval"), "bookingRequiresApproval");
     }

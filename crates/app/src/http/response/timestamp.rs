@@ -32,12 +32,12 @@ mod tests {
 
     use super::*;
 
-    fn rendered(value: impl Serialize) -> String {
+    fn to_json(value: impl Serialize) -> String {
         serde_json::to_string(&value).unwrap()
     }
 
     #[test]
-    fn timestamps_have_exactly_one_form() {
+    fn timestamps_and_dates_have_exactly_one_format() {
         let table = [
             (datetime!(2025-09-10 05:30 UTC), "\"2025-09-10T05:30:00.000Z\""),
             (datetime!(2025-09-10 05:30:00.999_999 UTC), "\"2025-09-10T05:30:00.999Z\""),
@@ -45,8 +45,8 @@ mod tests {
             (datetime!(0999-01-01 0:00 UTC), "\"0999-01-01T00:00:00.000Z\""),
         ];
         for (timestamp, text) in table {
-            assert_eq!(rendered(Rfc3339(timestamp)), text);
+            assert_eq!(to_json(Rfc3339(timestamp)), text);
         }
-        assert_eq!(rendered(IsoDate(date!(1994 - 02 - 28))), "\"1994-02-28\"");
+        assert_eq!(to_json(IsoDate(date!(1994 - 02 - 28))), "\"1994-02-28\"");
     }
 }

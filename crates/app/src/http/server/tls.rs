@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bad_replacement_changes_nothing_and_a_good_one_is_in_force_at_once() {
+    fn an_invalid_replacement_is_ignored_and_a_valid_one_is_used_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let (chain_file, key_file) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
         let write = || {
