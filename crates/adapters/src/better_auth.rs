@@ -1,6 +1,6 @@
 //! The session reader: reads the platform's Better Auth sessions as the real library does.
 //!
-//! [`cookie`] finds and verifies the cookie; this file looks the session up. Nothing here writes: `SELECT` on
+//! [`cookie`] finds and verifies the cookie; this file looks the session up. The app's `middleware/authorize.rs` calls it. Nothing here writes: `SELECT` on
 //! `session` and `"user"` is all it needs. What is ignored on purpose (Better Auth's `session_data` cookie cache,
 //! bearer tokens, secondary storage) and where this service is stricter than the library: see ADR 4.
 

@@ -87,7 +87,7 @@ pub struct LifecycleConfig {
 pub struct DatabaseAddress(pub Connector);
 
 impl DatabaseAddress {
-    /// Reads `DATABASE_URL` alone.
+    /// Reads `DATABASE_URL` and `DATABASE_SCHEMA`.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
         let connector = reader.connector();
@@ -106,7 +106,7 @@ pub struct HealthAddress {
 
 impl HealthAddress {
     /// Reads `METRICS_ADDRESS`: there health checks get an answer also when clients hold all connections of the API. When
-    /// it is unset, or its port is taken as it comes, reads `BIND_ADDRESS`, and whether `TLS_CERT_FILE` is set.
+    /// it is unset, or its port is 0, reads `BIND_ADDRESS`, and whether `TLS_CERT_FILE` is set.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
         let mut reader = Reader::new(source);
         let metrics_address = reader.address("METRICS_ADDRESS").filter(|address| address.port() != 0);
@@ -228,7 +228,7 @@ fn read_quotas(reader: &mut Reader<'_>) -> Option<Quotas> {
     let user = reader.requests("RATE_LIMIT_USER_REQUESTS");
     let address = reader.requests("RATE_LIMIT_ADDRESS_REQUESTS");
     let (window, user, address) = (window?, user?, address?);
-    // None at all is no limit.
+    // 0 disables the limit.
     let quota = |requests: u32| (requests > 0).then_some(Quota { requests, window });
     Some(Quotas { user: quota(user), address: quota(address) })
 }

@@ -1,6 +1,6 @@
 //! Roles, their order, and the calling user (the actor).
 //!
-//! Source: contract, "Sessions and roles"; the stored form: `better-auth.md`, "The session".
+//! Source: contract, "Sessions and roles"; the stored form: `docs/SESSIONS.md`, "Role".
 
 use crate::ids::UserId;
 

@@ -27,7 +27,7 @@ pub enum TagError {
     /// No user with that id has a customer profile.
     #[error("no such customer")]
     CustomerNotFound,
-    /// A tag with that slug exists.
+    /// A tag with that slug exists. The app answers 409 (`response/error.rs`).
     #[error("the slug is taken")]
     SlugTaken,
     /// The store failed.

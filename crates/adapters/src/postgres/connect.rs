@@ -27,8 +27,8 @@ use tokio_util::task::AbortOnDropHandle;
 /// How long a host that does not answer is waited for where no pool's timeout counts.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server that does not even acknowledge what was sent is waited for: its host is gone.
-const SILENCE: Duration = Duration::from_secs(5);
+/// The longest that sent data may stay unacknowledged by the server's host.
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may be silent before TCP probes whether the server is still there. Less than the minute after
 /// which address translators begin to forget connections.
@@ -230,7 +230,7 @@ impl Connector {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(SILENCE);
+            config.tcp_user_timeout(TCP_USER_TIMEOUT);
         }
         if !rest.iter().any(|pair| pair.starts_with("keepalives_idle=")) {
             config.keepalives_idle(KEEP_ALIVE_IDLE);

@@ -48,7 +48,7 @@ fn failure(what: impl Into<String>) -> Cause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Meaning {
     /// The connection is dead or outdated: the same statement may well succeed on another one.
-    OfTheConnection,
+    ConnectionFailure,
     /// The database is busy: the same request may succeed later.
     Busy,
     /// Neither.
@@ -57,15 +57,15 @@ enum Meaning {
 
 /// How messages of PostgreSQL and PgBouncer begin, and what they mean. No more of a message than stands here is logged.
 const MESSAGES: &[(&str, Meaning)] = &[
-    ("cached plan must not change result type", Meaning::OfTheConnection),
-    ("terminating connection due to", Meaning::OfTheConnection),
+    ("cached plan must not change result type", Meaning::ConnectionFailure),
+    ("terminating connection due to", Meaning::ConnectionFailure),
     // PgBouncer closes its client's connection after these.
-    ("server conn crashed?", Meaning::OfTheConnection),
-    ("server login has been failing", Meaning::OfTheConnection),
-    ("pgbouncer cannot connect to server", Meaning::OfTheConnection),
-    ("query_wait_timeout", Meaning::OfTheConnection),
-    ("no more connections allowed", Meaning::OfTheConnection),
-    ("client_login_timeout", Meaning::OfTheConnection),
+    ("server conn crashed?", Meaning::ConnectionFailure),
+    ("server login has been failing", Meaning::ConnectionFailure),
+    ("pgbouncer cannot connect to server", Meaning::ConnectionFailure),
+    ("query_wait_timeout", Meaning::ConnectionFailure),
+    ("no more connections allowed", Meaning::ConnectionFailure),
+    ("client_login_timeout", Meaning::ConnectionFailure),
     ("canceling statement due to", Meaning::Busy),
     ("could not serialize access", Meaning::Busy),
     ("deadlock detected", Meaning::Busy),
@@ -108,11 +108,11 @@ fn known(message: &str) -> Option<&'static (&'static str, Meaning)> {
 
 /// Whether the same statement may well succeed on another connection: this one died, or its prepared statements are
 /// outdated.
-pub(super) fn is_of_the_connection(error: &Error) -> bool {
+pub(super) fn is_connection_failure(error: &Error) -> bool {
     match error {
         Error::DatabaseError(DatabaseErrorKind::UnableToSendCommand | DatabaseErrorKind::ClosedConnection, _) => true,
         Error::DatabaseError(_, information) => {
-            known(information.message()).is_some_and(|(_, meaning)| *meaning == Meaning::OfTheConnection)
+            known(information.message()).is_some_and(|(_, meaning)| *meaning == Meaning::ConnectionFailure)
         }
         _ => false,
     }

@@ -55,7 +55,7 @@ pub enum MigrateError {
     #[error("cannot connect to the database")]
     Connect(#[from] diesel::ConnectionError),
     /// A statement failed.
-    #[error("the database refused")]
+    #[error("a database statement failed")]
     Query(#[from] diesel::result::Error),
     /// Another instance was migrating all the time. This one has changed nothing.
     #[error("another `crm migrate` has been running for {} s; wait until it ends, then run this again", .0.as_secs())]

@@ -117,7 +117,7 @@ impl Pool {
                         let _ = connection.end("COMMIT").await;
                         return Ok(rows);
                     }
-                    Err(failure) if attempt < ATTEMPTS && error::is_of_the_connection(&failure) => attempt += 1,
+                    Err(failure) if attempt < ATTEMPTS && error::is_connection_failure(&failure) => attempt += 1,
                     Err(failure) => return Err(error::store_error(failure)),
                 }
             }
@@ -147,7 +147,7 @@ impl Pool {
                     connection.has_transaction = true;
                     return Ok(connection);
                 }
-                Err(failure) if attempt < ATTEMPTS && error::is_of_the_connection(&failure) => attempt += 1,
+                Err(failure) if attempt < ATTEMPTS && error::is_connection_failure(&failure) => attempt += 1,
                 Err(failure) => return Err(error::store_error(failure)),
             }
         }
@@ -282,7 +282,7 @@ impl PooledConnection {
 
     fn close_on_failure<T>(&mut self, outcome: QueryResult<T>) -> QueryResult<T> {
         if let Err(failure) = &outcome {
-            if error::is_of_the_connection(failure)
+            if error::is_connection_failure(failure)
                 && let Some(pool) = self.connection.as_ref().and_then(Object::pool)
             {
                 // What ended this one, or outdated its prepared statements, did so to the others.

@@ -18,7 +18,7 @@ use super::{
 pub struct NeededColumn {
     /// The column's name.
     pub name: &'static str,
-    /// Whether its rows are read on the condition that it holds no `NULL`.
+    /// Whether it must be `NOT NULL`.
     pub is_not_null: bool,
     privileges: &'static [&'static str],
 }
@@ -53,15 +53,15 @@ struct UniqueColumns {
     /// Whether a statement names them in `ON CONFLICT`. PostgreSQL then needs an index on exactly these columns, and
     /// refuses the statement if any unique constraint on them is deferrable, even beside one that is not. A join needs
     /// only that nobody can commit a second row.
-    is_arbiter: bool,
+    is_conflict_target: bool,
 }
 
 const fn unique(names: &'static [&'static str]) -> UniqueColumns {
-    UniqueColumns { names, is_arbiter: false }
+    UniqueColumns { names, is_conflict_target: false }
 }
 
-const fn arbiter(names: &'static [&'static str]) -> UniqueColumns {
-    UniqueColumns { names, is_arbiter: true }
+const fn conflict_target(names: &'static [&'static str]) -> UniqueColumns {
+    UniqueColumns { names, is_conflict_target: true }
 }
 
 const READ: &[&str] = &["SELECT"];
@@ -142,7 +142,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("description", READ_INSERT),
             column("created_at", READ_INSERT).not_null(),
         ],
-        unique: &[unique(&["id"]), arbiter(&["slug"])],
+        unique: &[unique(&["id"]), conflict_target(&["slug"])],
         is_deleted_from: false,
     },
     NeededTable {
@@ -153,7 +153,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("assigned_by", READ_INSERT).not_null(),
             column("assigned_at", READ_INSERT).not_null(),
         ],
-        unique: &[arbiter(&["customer_id", "tag_id"])],
+        unique: &[conflict_target(&["customer_id", "tag_id"])],
         is_deleted_from: true,
     },
     NeededTable {
@@ -249,7 +249,7 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
                 missing.push(format!("privilege DELETE on {}", table.name));
             }
         }
-        for UniqueColumns { names, is_arbiter } in table.unique {
+        for UniqueColumns { names, is_conflict_target } in table.unique {
             if names.iter().any(|name| !columns.contains_key(&(table.name, *name))) {
                 // The missing column has its own line.
                 continue;
@@ -257,7 +257,7 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
             let names = names.join(", ");
             match unique.get(&(table.name, names.as_str())) {
                 None => missing.push(format!("unique index on {} ({names})", table.name)),
-                Some(true) if *is_arbiter => {
+                Some(true) if *is_conflict_target => {
                     missing.push(format!("NOT DEFERRABLE on each unique constraint on {} ({names})", table.name));
                 }
                 Some(_) => {}

@@ -1,4 +1,4 @@
-//! Rate limits counted in Redis, so that several instances share one budget.
+//! Rate limits counted in Redis, so that several instances share their quotas.
 //!
 //! The rule is the domain's `SlidingWindow`, written once more in Lua so that counting is one atomic step: one key of
 //! Redis for each key, a sorted set of the times of the admitted requests by Redis's own clock. Instances whose clocks differ agree.

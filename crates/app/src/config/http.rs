@@ -66,7 +66,7 @@ pub struct Quotas {
     pub address: Option<Quota>,
 }
 
-/// The networks of the proxies that tell the truth about the clients they forward for. By default there are none.
+/// The networks of the networks of the proxies whose forwarding headers are trusted. By default there are none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 

@@ -1,4 +1,5 @@
-//! Every setting, in the order of `.env.example`; that file and `docs/CONFIGURATION.md` are tested against it.
+//! Every setting, in the order of `.env.example`; that file and `docs/CONFIGURATION.md` are tested against it. What else a
+//! new setting needs: `docs/ADDING-AN-ENDPOINT.md`, "Further changes".
 
 /// One environment variable.
 #[derive(Debug)]
@@ -56,7 +57,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "ALLOWED_ORIGINS",
         None,
-        "Origins whose pages may read answers and write although this service has another host than they have (CORS), separated by commas, e.g. https://admin.example.com.",
+        "Other origins whose pages may read responses and send writes (CORS), separated by commas, e.g. https://admin.example.com.",
     ),
     setting(
         "BIND_ADDRESS",

@@ -1,4 +1,4 @@
-//! The routes: method and path (in the handler's attribute), least role, handler.
+//! The routes: method and path (in the handler's attribute), minimum role, handler.
 
 pub(crate) mod route;
 
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{config::http::HttpSettings, services::ServicesData, shutdown::Lifecycle};
 
-/// Every endpoint: its least role and its handler, whose attribute states the path.
+/// Every endpoint: its minimum role and its handler, whose attribute states the path.
 fn endpoints() -> Vec<Endpoint> {
     let front_desk = Role::Receptionist;
     let managers = Role::Manager;

@@ -176,7 +176,7 @@ impl Acceptor {
 fn report_end(connection: &TrackedConnection, metrics: &Metrics, outcome: &Result<(), DispatchError>) {
     let reason = match outcome {
         Err(DispatchError::Parse(_)) => EndReason::Malformed,
-        _ if connection.has_incomplete_header() => connection.end().unwrap_or(EndReason::HeaderTimeout),
+        _ if connection.has_incomplete_header() => connection.end_reason().unwrap_or(EndReason::HeaderTimeout),
         _ => return,
     };
     metrics.request_unanswered(reason);

@@ -238,7 +238,7 @@ impl Metrics {
             tracing::warn!(
                 cause = chain(error),
                 requests = outage.unlogged,
-                "the rate limits' store does not answer; requests pass uncounted"
+                "the rate limit store is unavailable; requests are admitted without being counted"
             );
             *outage = Outage { last_logged: Some(Instant::now()), unlogged: 0 };
         }

@@ -358,7 +358,7 @@ async fn a_client_that_disconnects_before_its_response_is_logged_and_counted() {
     // With this option, closing resets the connection, as closing with unread data does.
     stream.set_zero_linger().unwrap();
     drop(stream);
-    let line = service.log.wait_for_line("a request ended without its whole answer").await;
+    let line = service.log.wait_for_line("the response was not fully sent").await;
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!((&line["reason"], &line["method"]), (&"client_gone".into(), &"GET".into()));
     assert_eq!(count_unanswered(&service, "client_gone").await, 1);

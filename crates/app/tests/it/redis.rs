@@ -114,7 +114,7 @@ async fn two_instances_share_a_quota_and_requests_pass_during_an_outage() {
     }
     let metrics = one.metrics().await;
     assert!(metrics.contains("\ncrm_rate_limit_store_failures_total 10\n"), "{metrics}");
-    let logged = one.log.text().matches("the rate limits' store does not answer").count();
+    let logged = one.log.text().matches("the rate limit store is unavailable").count();
     assert_eq!(logged, 1, "once a minute, not once a request:\n{}", one.log.text());
     eventually(PATIENCE, "the outage is told", async || {
         let answer = one.get("/api/health", "manager").await;

@@ -104,7 +104,7 @@ impl ClientStream {
         let timeout = self.write_timeout;
         let deadline = self.write_deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
         ready!(deadline.as_mut().poll(context));
-        self.guard.connection().ends(EndReason::WriteTimeout);
+        self.guard.connection().record_end_reason(EndReason::WriteTimeout);
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
@@ -118,7 +118,7 @@ impl ClientStream {
                 Poll::Ready(Ok(value))
             }
             Poll::Ready(Err(error)) => {
-                self.guard.connection().ends(EndReason::ClientGone);
+                self.guard.connection().record_end_reason(EndReason::ClientGone);
                 Poll::Ready(Err(error))
             }
         }
@@ -149,11 +149,11 @@ impl AsyncRead for ClientStream {
         match ready!(this.poll_read_ahead(context)) {
             Ok(true) => {}
             Ok(false) => {
-                this.connection().ends(EndReason::ClientGone);
+                this.connection().record_end_reason(EndReason::ClientGone);
                 return Poll::Ready(Ok(()));
             }
             Err(error) => {
-                this.connection().ends(EndReason::ClientGone);
+                this.connection().record_end_reason(EndReason::ClientGone);
                 return Poll::Ready(Err(error));
             }
         }

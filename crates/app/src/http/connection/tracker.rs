@@ -80,13 +80,13 @@ struct State {
 
 /// One connection.
 pub(in crate::http) struct TrackedConnection {
-    /// The address that its share counts for; `None` for a trusted proxy.
-    counted_for: Option<IpAddr>,
+    /// The address whose connection limit this connection counts towards; `None` for a trusted proxy.
+    limited_address: Option<IpAddr>,
     state: Mutex<State>,
 }
 
 impl TrackedConnection {
-    fn new(counted_for: Option<IpAddr>) -> Self {
+    fn new(limited_address: Option<IpAddr>) -> Self {
         let state = State {
             has_request: false,
             body: UnreadBody::Length(0),
@@ -100,7 +100,7 @@ impl TrackedConnection {
             unflushed: None,
             waker: None,
         };
-        Self { counted_for, state: Mutex::new(state) }
+        Self { limited_address, state: Mutex::new(state) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,7 +125,7 @@ impl TrackedConnection {
     }
 
     /// Why the connection ended, as far as that is known.
-    pub(in crate::http) fn end(&self) -> Option<EndReason> {
+    pub(in crate::http) fn end_reason(&self) -> Option<EndReason> {
         self.state().end
     }
 
@@ -208,7 +208,7 @@ impl TrackedConnection {
     }
 
     /// Notes why the connection ends. The first reason counts.
-    pub(super) fn ends(&self, reason: EndReason) {
+    pub(super) fn record_end_reason(&self, reason: EndReason) {
         self.state().end.get_or_insert(reason);
     }
 
@@ -295,12 +295,12 @@ impl ConnectionTracker {
     /// When the address has its share already, its connection that has idled longest is closed. When no more connections
     /// can be accepted after this one, the connection of any address that has idled longest is closed, so that there is
     /// always room for one more, unless all are in use.
-    pub(in crate::http) fn track(&self, counted_for: Option<IpAddr>) -> Option<ConnectionGuard> {
+    pub(in crate::http) fn track(&self, limited_address: Option<IpAddr>) -> Option<ConnectionGuard> {
         let ConnectionLimits { total, per_address, .. } = self.0.limits;
         let mut connections = self.connections();
-        if let Some(address) = counted_for
+        if let Some(address) = limited_address
             && connections.count_by_address.get(&address).is_some_and(|count| *count >= per_address)
-            && !connections.close_longest_idle(|connection| connection.counted_for == Some(address))
+            && !connections.close_longest_idle(|connection| connection.limited_address == Some(address))
         {
             self.0.metrics.connection_refused();
             return None;
@@ -309,9 +309,9 @@ impl ConnectionTracker {
             connections.close_longest_idle(|_| true);
         }
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(TrackedConnection::new(counted_for));
+        let connection = Arc::new(TrackedConnection::new(limited_address));
         connections.by_id.insert(id, connection.clone());
-        if let Some(address) = counted_for {
+        if let Some(address) = limited_address {
             *connections.count_by_address.entry(address).or_default() += 1;
         }
         self.0.metrics.set_connections(connections.by_id.len());
@@ -360,7 +360,7 @@ impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut connections = self.tracker.connections();
         connections.by_id.remove(&self.id);
-        if let Some(address) = self.connection.counted_for
+        if let Some(address) = self.connection.limited_address
             && let Some(count) = connections.count_by_address.get_mut(&address)
         {
             *count -= 1;

@@ -14,7 +14,7 @@ use actix_web::{
 use crm_domain::{role::Role, session::SessionLookup};
 use tracing::{Instrument as _, info_span};
 
-use super::{cross_site::is_same_site, rate_limit};
+use super::{cross_site::passes_cross_site_check, rate_limit};
 use crate::{
     config::http::HttpSettings,
     http::response::error::ApiError,
@@ -23,17 +23,17 @@ use crate::{
 
 /// Passes a request of an actor with at least that role on to its handler. `None`: any request, without a check.
 pub(in crate::http) async fn authorize(
-    least_role: Option<Role>,
+    minimum_role: Option<Role>,
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    if let Some(least_role) = least_role {
+    if let Some(minimum_role) = minimum_role {
         let services = request.app_data::<ServicesData>().cloned();
         let settings = request.app_data::<web::Data<HttpSettings>>().cloned();
         let (Some(services), Some(settings)) = (services, settings) else {
             return Err(ApiError::Internal("the application was built without its services".into()).into());
         };
-        run_checks(&services, &settings, least_role, request.request()).await?;
+        run_checks(&services, &settings, minimum_role, request.request()).await?;
     }
     next.call(request).await.map(ServiceResponse::map_into_boxed_body)
 }
@@ -41,10 +41,10 @@ pub(in crate::http) async fn authorize(
 async fn run_checks(
     services: &Services,
     settings: &HttpSettings,
-    least_role: Role,
+    minimum_role: Role,
     request: &HttpRequest,
 ) -> Result<(), ApiError> {
-    if !is_same_site(&settings.origins, request.method(), request.uri(), request.headers()) {
+    if !passes_cross_site_check(&settings.origins, request.method(), request.uri(), request.headers()) {
         return Err(ApiError::Forbidden);
     }
     let cookie = cookie_header(request.headers());
@@ -60,7 +60,7 @@ async fn run_checks(
     rate_limit::count_user(services, settings, request, &actor).await?;
     // Also of those who are refused: the log tells their role.
     request.extensions_mut().insert(actor);
-    if role < least_role { Err(ApiError::Forbidden) } else { Ok(()) }
+    if role < minimum_role { Err(ApiError::Forbidden) } else { Ok(()) }
 }
 
 /// The `Cookie` headers as one: HTTP/2 splits them.

@@ -30,7 +30,7 @@ fn allowed_origin<'r>(origins: &Origins, request: &'r HttpRequest) -> Option<&'r
 
 /// Sets the headers of every response: which origin's pages may read it.
 pub(in crate::http) fn set_headers(origins: &Origins, request: &HttpRequest, headers: &mut HeaderMap) {
-    // Also for those who may not: the answer would be another one for those who may.
+    // `Vary` is set for every origin, because the response depends on it.
     headers.append(VARY, HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed_origin(origins, request) {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());

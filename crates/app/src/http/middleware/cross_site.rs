@@ -11,7 +11,7 @@ use actix_web::http::{
 use crate::config::http::Origins;
 
 /// Whether a request with that method and those headers is a read, or comes from a page that may write, or from no browser.
-pub(super) fn is_same_site(origins: &Origins, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+pub(super) fn passes_cross_site_check(origins: &Origins, method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
     if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return true;
     }
@@ -47,7 +47,7 @@ mod tests {
             request = request.append_header(*header);
         }
         let request = request.to_http_request();
-        is_same_site(&origins, request.method(), request.uri(), request.headers())
+        passes_cross_site_check(&origins, request.method(), request.uri(), request.headers())
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Rate limiting middleware: counts requests per user and per client address and sets the `RateLimit` header fields.
 //!
+//! The quotas come from `config.rs`, `read_quotas`; `authorize.rs` chooses the key; the rule is `SlidingWindow` in the domain.
 //! Source: contract, "Order of checks"; the fields are those of the IETF draft draft-ietf-httpapi-ratelimit-headers.
 
 use actix_web::{
@@ -52,7 +53,7 @@ async fn count(
 ) -> Result<(), ApiError> {
     let decision = match services.rate_limits.try_acquire(key, quota).await {
         Ok(decision) => decision,
-        // Rather too many requests than none.
+        // Fail open: admit the request if the store fails.
         Err(error) => {
             services.metrics.rate_limit_store_failed(&error);
             return Ok(());
@@ -86,7 +87,7 @@ pub(in crate::http) fn set_headers(quotas: Quotas, request: &HttpRequest, header
     let policies = if let Some(CountedRequest { policy: name, quota, .. }) = counted {
         policy(name, quota)
     } else {
-        // Which of them would have counted was not looked at.
+        // The request was rejected before a policy was chosen, so both are listed.
         let all = [(USER_POLICY, quotas.user), (ADDRESS_POLICY, quotas.address)];
         all.into_iter().filter_map(|(name, quota)| Some(policy(name, quota?))).collect::<Vec<_>>().join(", ")
     };

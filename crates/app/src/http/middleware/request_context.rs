@@ -168,7 +168,7 @@ impl Drop for UnsentAnswer {
         if self.is_sent {
             return;
         }
-        let reason = self.in_flight.as_ref().and_then(|in_flight| in_flight.connection().end());
+        let reason = self.in_flight.as_ref().and_then(|in_flight| in_flight.connection().end_reason());
         let reason = reason.unwrap_or(EndReason::Stopped);
         self.metrics.request_unanswered(reason);
         tracing::info!(
@@ -177,7 +177,7 @@ impl Drop for UnsentAnswer {
             route = self.route.as_deref().unwrap_or("unknown"),
             duration_ms = milliseconds(self.began.elapsed()),
             reason = reason.as_str(),
-            "a request ended without its whole answer"
+            "the response was not fully sent"
         );
     }
 }

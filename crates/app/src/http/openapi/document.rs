@@ -23,7 +23,7 @@ use crate::http::response::error::ApiError;
 const JSON: &str = "application/json";
 /// The name of the one security scheme.
 const SESSION: &str = "session";
-/// The extension that names an operation's least role.
+/// The extension that names an operation's minimum role.
 const MINIMUM_ROLE: &str = "x-minimum-role";
 /// The id that examples show; every other value in them is from a real response.
 const REQUEST_ID: &str = "req_01K4QZ8V7N3M5T2XRBW6YHJ9CD";
@@ -67,14 +67,14 @@ pub(in crate::http) struct OperationSpec {
     /// The schemas that it refers to.
     pub(in crate::http) schemas: Vec<(String, RefOr<Schema>)>,
     /// `None`: open to anyone.
-    pub(in crate::http) least_role: Option<Role>,
+    pub(in crate::http) minimum_role: Option<Role>,
 }
 
 /// The description of those endpoints.
 pub(in crate::http) fn document(endpoints: impl IntoIterator<Item = OperationSpec>) -> OpenApi {
     let mut paths = Paths::new();
     let mut components = Components::new();
-    for OperationSpec { path, method, mut operation, schemas, least_role } in endpoints {
+    for OperationSpec { path, method, mut operation, schemas, minimum_role } in endpoints {
         if let Some(RefOr::T(body)) = &mut operation.request_body {
             // A body that has to hold nothing may be left out.
             let request = schemas.iter().find(|(name, _)| name.ends_with("Request"));
@@ -87,9 +87,9 @@ pub(in crate::http) fn document(endpoints: impl IntoIterator<Item = OperationSpe
             }
             (name, schema)
         }));
-        paths.add_path_operation(path, vec![method], complete(operation, least_role));
+        paths.add_path_operation(path, vec![method], complete(operation, minimum_role));
     }
-    for error in ApiError::each() {
+    for error in ApiError::all_kinds() {
         let name = component_name(&error);
         components.schemas.insert(name.clone(), RefOr::T(Schema::Object(error_schema(&error))));
         // Those that operations tell of themselves are not referred to.
@@ -149,7 +149,7 @@ fn session_cookie() -> SecurityScheme {
 }
 
 /// Adds what holds for every endpoint.
-fn complete(mut operation: Operation, least_role: Option<Role>) -> Operation {
+fn complete(mut operation: Operation, minimum_role: Option<Role>) -> Operation {
     let id = operation.operation_id.clone().unwrap_or_default();
     for parameter in operation.parameters.iter_mut().flatten() {
         explain(parameter);
@@ -159,10 +159,10 @@ fn complete(mut operation: Operation, least_role: Option<Role>) -> Operation {
             if let Some(RefOr::T(content)) = response.content.get_mut(JSON) {
                 content.example = examples::answer(&id, status);
             }
-            add_headers(response, least_role.is_some());
+            add_headers(response, minimum_role.is_some());
         }
     }
-    let Some(role) = least_role else {
+    let Some(role) = minimum_role else {
         // For anyone: no scheme is asked for.
         operation.security = Some(Vec::new());
         return operation;
@@ -177,7 +177,7 @@ fn complete(mut operation: Operation, least_role: Option<Role>) -> Operation {
     let takes_input = operation.parameters.is_some() || operation.request_body.is_some();
     let takes_body = operation.request_body.is_some();
     let responses = &mut operation.responses.responses;
-    for error in ApiError::each() {
+    for error in ApiError::all_kinds() {
         let status = error.status().as_str().to_owned();
         match &error {
             // Each has its own fields.
@@ -264,7 +264,7 @@ fn headers() -> [(String, RefOr<Header>); 4] {
 fn error_response(error: &ApiError) -> Response {
     let mut content = Content::new(Some(Ref::from_schema_name(component_name(error))));
     content.example = Some(error_example(error));
-    let mut response = Response::new(error.when());
+    let mut response = Response::new(error.description());
     response.content.insert(JSON.to_owned(), RefOr::T(content));
     add_headers(&mut response, true);
     if matches!(error, ApiError::RateLimited { .. } | ApiError::Unavailable(_)) {
@@ -320,7 +320,7 @@ fn error_schema(error: &ApiError) -> Object {
         inner = inner.required(name);
     }
     ObjectBuilder::new()
-        .description(Some(error.when()))
+        .description(Some(error.description()))
         .property("success", schemas::always_false())
         .required("success")
         .property("error", inner)

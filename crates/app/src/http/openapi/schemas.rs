@@ -120,7 +120,7 @@ pub(crate) fn noshow_count() -> Object {
 }
 
 /// A moment.
-fn moment() -> ObjectBuilder {
+fn timestamp_builder() -> ObjectBuilder {
     text()
         .format(Some(SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::DateTime)))
         .pattern(Some(r"^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{3}Z$"))
@@ -128,12 +128,12 @@ fn moment() -> ObjectBuilder {
 
 /// A moment: UTC with milliseconds.
 pub(crate) fn timestamp() -> Object {
-    moment().build()
+    timestamp_builder().build()
 }
 
 /// A moment or `null`.
 pub(crate) fn timestamp_or_null() -> Object {
-    moment().schema_type(SchemaType::from_iter([Type::String, Type::Null])).build()
+    timestamp_builder().schema_type(SchemaType::from_iter([Type::String, Type::Null])).build()
 }
 
 /// A date or `null`.

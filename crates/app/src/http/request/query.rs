@@ -25,7 +25,7 @@ impl<T: From<RawFields> + Validate<Context = ()>> FromRequest for QueryOf<T> {
     }
 }
 
-/// A name that cannot be decoded is nobody's.
+/// A parameter whose name cannot be decoded is ignored.
 fn parse_query(query: &str) -> RawFields {
     let pairs = query.split('&').filter_map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));

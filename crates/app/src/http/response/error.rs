@@ -105,7 +105,7 @@ impl ApiError {
     }
 
     /// When it is answered: for the API's description.
-    pub(crate) fn when(&self) -> &'static str {
+    pub(crate) fn description(&self) -> &'static str {
         match self {
             Self::Invalid(..) => "The query, path or body breaks a rule, or the body is not a JSON object.",
             Self::Unauthenticated => "No valid session.",
@@ -122,7 +122,7 @@ impl ApiError {
     }
 
     /// One of each kind: for the API's description. A new kind belongs here, too.
-    pub(crate) fn each() -> [Self; 11] {
+    pub(crate) fn all_kinds() -> [Self; 11] {
         [
             Self::malformed(),
             Self::Unauthenticated,

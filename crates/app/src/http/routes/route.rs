@@ -1,5 +1,5 @@
 //! Builds one route from a handler: its method and path and its description come from the handler's attribute
-//! `utoipa::path`; the route table adds the least role.
+//! `utoipa::path`; the route table adds the minimum role.
 
 use std::rc::Rc;
 
@@ -40,30 +40,30 @@ pub(super) struct MountedRoute {
     route: Route,
 }
 
-/// An endpoint of that handler: `endpoint!(least_role, module::handler)`, or `endpoint!(open, module::handler)` for
+/// An endpoint of that handler: `endpoint!(minimum_role, module::handler)`, or `endpoint!(open, module::handler)` for
 /// anyone, without any check.
 macro_rules! endpoint {
     (open, $module:ident :: $handler:ident) => { endpoint!(@ None, $module::$handler) };
-    (@ $least_role:expr, $module:ident :: $handler:ident) => {
+    (@ $minimum_role:expr, $module:ident :: $handler:ident) => {
         ::pastey::paste! {
-            $crate::http::routes::route::describe_endpoint::<$module::[<__path_ $handler>], _, _>($least_role, $module::$handler)
+            $crate::http::routes::route::describe_endpoint::<$module::[<__path_ $handler>], _, _>($minimum_role, $module::$handler)
         }
     };
-    ($least_role:expr, $module:ident :: $handler:ident) => { endpoint!(@ Some($least_role), $module::$handler) };
+    ($minimum_role:expr, $module:ident :: $handler:ident) => { endpoint!(@ Some($minimum_role), $module::$handler) };
 }
 pub(in crate::http) use endpoint;
 
 /// For callers of at least that role; `None`: for anyone, without any check.
-pub(super) fn describe_endpoint<P, F, Args>(least_role: Option<Role>, handler: F) -> Endpoint
+pub(super) fn describe_endpoint<P, F, Args>(minimum_role: Option<Role>, handler: F) -> Endpoint
 where
     P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>,
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let operation = operation_of::<P>(least_role);
+    let operation = operation_of::<P>(minimum_role);
     let methods = methods_of(&operation);
-    Endpoint { operation, route: MountedRoute { methods, route: route_of(methods, handler, least_role) } }
+    Endpoint { operation, route: MountedRoute { methods, route: route_of(methods, handler, minimum_role) } }
 }
 
 /// A page outside the API: open to everyone, and not in the OpenAPI document.
@@ -79,13 +79,13 @@ where
 /// # Panics
 ///
 /// When the attribute names no method, which it does not compile without.
-fn operation_of<P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>>(least_role: Option<Role>) -> OperationSpec {
+fn operation_of<P: utoipa::Path + SchemaReferences + for<'t> Tags<'t>>(minimum_role: Option<Role>) -> OperationSpec {
     let mut schemas = Vec::new();
     P::schemas(&mut schemas);
     let method = P::methods().pop().expect("a handler's attribute names a method");
     let mut operation = P::operation();
     operation.tags = Some(P::tags().into_iter().map(str::to_owned).collect());
-    OperationSpec { path: P::path(), method, operation, schemas, least_role }
+    OperationSpec { path: P::path(), method, operation, schemas, minimum_role }
 }
 
 /// `HEAD` is answered like `GET` without the body.
@@ -104,7 +104,7 @@ fn methods_of(operation: &OperationSpec) -> &'static [Method] {
     }
 }
 
-fn route_of<F, Args>(methods: &'static [Method], handler: F, least_role: Option<Role>) -> Route
+fn route_of<F, Args>(methods: &'static [Method], handler: F, minimum_role: Option<Role>) -> Route
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
@@ -113,7 +113,7 @@ where
     Route::new()
         .guard(actix_web::guard::fn_guard(move |context| methods.contains(&context.head().method)))
         .to(handler)
-        .wrap(from_fn(move |request, next| authorize(least_role, request, next)))
+        .wrap(from_fn(move |request, next| authorize(minimum_role, request, next)))
         .wrap(from_fn(limit_time))
 }
 
