@@ -7,7 +7,7 @@ mod audit;
 mod chip;
 pub mod connect;
 mod customer;
-mod directory;
+pub mod directory;
 pub mod error;
 mod foreign_keys;
 mod health;
@@ -21,19 +21,24 @@ mod tag;
 mod timestamp;
 mod unit_of_work;
 
+use std::sync::Arc;
+
 pub use pool::{Pool, PoolSettings};
+
+use self::directory::maintenance::DirectoryModel;
 
 /// Every port of the domain that keeps data, on one pool.
 #[derive(Clone)]
 pub struct Postgres {
     pool: Pool,
     foreign_keys: foreign_keys::ForeignKeyCache,
+    directory_model: Arc<DirectoryModel>,
 }
 
 impl Postgres {
     /// The adapters on that pool.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self { pool, foreign_keys: foreign_keys::ForeignKeyCache::default() }
+        Self { pool, foreign_keys: foreign_keys::ForeignKeyCache::default(), directory_model: Arc::default() }
     }
 }

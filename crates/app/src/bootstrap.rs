@@ -23,7 +23,7 @@ pub fn pool(config: &Config) -> Pool {
 /// # Errors
 ///
 /// When Redis is configured with TLS and that cannot be set up.
-pub fn ports(config: &Config, pool: Pool) -> Result<Ports, StoreError> {
+pub fn ports(config: &Config, postgres: Arc<Postgres>, pool: &Pool) -> Result<Ports, StoreError> {
     let system_clock = Arc::new(SystemClock::new());
     let clock: Arc<dyn Clock> = system_clock.clone();
     let sessions = BetterAuth {
@@ -36,7 +36,6 @@ pub fn ports(config: &Config, pool: Pool) -> Result<Ports, StoreError> {
         Some(settings) => Arc::new(RedisRateLimits::new(settings.clone())?),
         None => Arc::new(MemoryRateLimits::new(system_clock)),
     };
-    let postgres = Arc::new(Postgres::new(pool));
     Ok(Ports {
         sessions: Arc::new(sessions),
         store: postgres.clone(),

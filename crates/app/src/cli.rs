@@ -1,11 +1,14 @@
-//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm healthcheck`, `crm openapi`.
+//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm directory …`, `crm healthcheck`, `crm openapi`.
 
 use std::{io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
 use crate::{
-    commands::{healthcheck, migrate, openapi, serve},
+    commands::{
+        directory::{self, DirectoryCommand},
+        healthcheck, migrate, openapi, serve,
+    },
     config::Problems,
 };
 
@@ -26,6 +29,11 @@ enum Command {
         /// Change nothing: print what is pending, and exit with 1 when anything is.
         #[arg(long)]
         check: bool,
+    },
+    /// Install, check or remove the directory's read model, which keeps pages fast with many customers.
+    Directory {
+        #[command(subcommand)]
+        command: DirectoryCommand,
     },
     /// Ask the service that runs with the same settings whether it lives: exits with 0 when it does. For containers.
     Healthcheck {
@@ -48,6 +56,7 @@ pub fn run() -> ExitCode {
         Command::Healthcheck { ready } => healthcheck::run(ready),
         Command::Openapi => openapi::run(),
         Command::Migrate { check } => migrate::run(check),
+        Command::Directory { command } => directory::run(&command),
     };
     match outcome {
         Ok(code) => code,

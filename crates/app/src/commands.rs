@@ -1,5 +1,6 @@
 //! The commands of the command line, a file for each.
 
+pub(crate) mod directory;
 pub(crate) mod healthcheck;
 pub(crate) mod migrate;
 pub(crate) mod openapi;

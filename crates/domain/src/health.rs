@@ -17,6 +17,21 @@ pub struct Connections {
     pub waiting: usize,
 }
 
+/// How a store read the pages of the directory since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DirectoryReadCounts {
+    /// From the read model, with nothing queued.
+    pub clean: u64,
+    /// From the read model, after the queued customers were computed anew.
+    pub applied: u64,
+    /// By the direct statement.
+    pub direct: u64,
+    /// Customers in the read model that were found wrong and repaired. Anything but 0 is a fault.
+    pub repaired: u64,
+    /// Whether the read model is in use.
+    pub uses_model: bool,
+}
+
 /// The store's health.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
@@ -32,4 +47,7 @@ pub trait StoreHealth: Send + Sync {
 
     /// The connections right now.
     fn connections(&self) -> Connections;
+
+    /// How the directory was read.
+    fn directory_reads(&self) -> DirectoryReadCounts;
 }

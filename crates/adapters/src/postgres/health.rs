@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use crm_domain::{
-    health::{Connections, StoreHealth},
+    health::{Connections, DirectoryReadCounts, StoreHealth},
     store_error::StoreError,
 };
 use diesel::{IntoSql as _, select, sql_types::Integer};
@@ -25,5 +25,9 @@ impl StoreHealth for Postgres {
 
     fn connections(&self) -> Connections {
         self.pool.connections()
+    }
+
+    fn directory_reads(&self) -> DirectoryReadCounts {
+        self.directory_model.reads()
     }
 }

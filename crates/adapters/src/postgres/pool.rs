@@ -34,6 +34,14 @@ use super::{
 /// The races between our writes and the platform's are thought through for this isolation level.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
+/// One snapshot holds everything that such a transaction reads.
+const BEGIN_APPLYING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+
+/// Waits until no other transaction writes to the directory's read model. The snapshot is taken by the first query, so it
+/// begins after this, and no query may come before. The model can be computed anew, so the commit need not reach the disk.
+const LOCK_MODEL: &str = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = 250; \
+                          LOCK TABLE crm.directory_lock IN EXCLUSIVE MODE";
+
 /// How often a read, or the begin of a unit of work, is tried when its connection turns out to be dead or outdated.
 const ATTEMPTS: usize = 3;
 
@@ -60,6 +68,8 @@ pub struct Pool {
     /// The statements that begin a transaction. Plain text rather than diesel's transaction manager: the transaction's
     /// settings go to the server in the same round trip.
     begin: Arc<str>,
+    /// The statements that begin a transaction in which the directory's read model is written.
+    begin_applying: Arc<str>,
 }
 
 impl Pool {
@@ -89,7 +99,15 @@ impl Pool {
                 format!("{BEGIN}; {}; {search_path}; {}", session.statements("SET LOCAL"), english_messages("true"))
             }
         };
-        Self { connections, mode: session.mode, begin: begin.into() }
+        let begin_applying = match session.mode {
+            PoolMode::Session => format!("{BEGIN_APPLYING}; {LOCK_MODEL}"),
+            PoolMode::Transaction => format!(
+                "{BEGIN_APPLYING}; {}; {search_path}; {LOCK_MODEL}; {}",
+                session.statements("SET LOCAL"),
+                english_messages("true")
+            ),
+        };
+        Self { connections, mode: session.mode, begin: begin.into(), begin_applying: begin_applying.into() }
     }
 
     /// Runs a statement that reads and gives its rows. When its connection is dead or outdated, the statement is built
@@ -139,10 +157,20 @@ impl Pool {
 
     /// Takes a connection and begins a transaction on it.
     pub(crate) async fn begin(&self) -> Result<PooledConnection, StoreError> {
+        self.begin_by(&self.begin).await
+    }
+
+    /// Takes a connection and begins a transaction that alone writes to the directory's read model, and whose snapshot
+    /// begins after that of every other one of its kind has ended.
+    pub(crate) async fn begin_applying(&self) -> Result<PooledConnection, StoreError> {
+        self.begin_by(&self.begin_applying).await
+    }
+
+    async fn begin_by(&self, statements: &str) -> Result<PooledConnection, StoreError> {
         let mut attempt = 1;
         loop {
             let mut connection = self.connection().await?;
-            match connection.batch(&self.begin).await {
+            match connection.batch(statements).await {
                 Ok(()) => {
                     connection.has_transaction = true;
                     return Ok(connection);

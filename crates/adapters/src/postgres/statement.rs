@@ -71,6 +71,14 @@ macro_rules! by_name {
     };
 }
 
+/// The key of the order "by name" in the directory: A to Z ignoring case. Names that are equal in their first 400 characters
+/// count as equal, because the read model has an index on this key, and an index has a largest key.
+macro_rules! name_key {
+    () => {
+        "left(lower(u.name COLLATE \"und-x-icu\"), 400)"
+    };
+}
+
 /// Joins the chips of the customer `u.id`, by name, as one JSON array (see [`super::chip`]).
 macro_rules! join_chips {
     () => {
@@ -86,10 +94,10 @@ macro_rules! join_chips {
 
 /// Declares a row: `field: SqlType => RustType`. Each field is read from the column of its name.
 macro_rules! named_row {
-    ($(#[$attribute:meta])* struct $name:ident { $($field:ident: $sql:ty => $rust:ty,)* }) => {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($field:ident: $sql:ty => $rust:ty,)* }) => {
         $(#[$attribute])*
-        struct $name {
-            $($field: $rust,)*
+        $visibility struct $name {
+            $($visibility $field: $rust,)*
         }
 
         impl diesel::deserialize::QueryableByName<diesel::pg::Pg> for $name {
@@ -102,7 +110,7 @@ macro_rules! named_row {
     };
 }
 
-pub(crate) use {by_name, fold, join_chips, named_row, search_text};
+pub(crate) use {by_name, fold, join_chips, name_key, named_row, search_text};
 
 /// Reads the column of that name.
 pub(crate) fn column<'a, Sql, Value>(row: &impl NamedRow<'a, Pg>, name: &str) -> deserialize::Result<Value>

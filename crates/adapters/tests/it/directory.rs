@@ -1,8 +1,12 @@
 //! The directory: sort keys, search, tag filter, paging, total counts, one statement per page.
 
-use crm_adapters::testing::{TestDatabase, platform};
+use crm_adapters::{
+    postgres::directory::install,
+    testing::{TestDatabase, platform},
+};
 use crm_domain::{
     directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
+    health::{DirectoryReadCounts, StoreHealth as _},
     page::{PageNumber, PageRequest, PageSize},
 };
 use time::macros::datetime;
@@ -28,8 +32,16 @@ fn tagged(slug: &str) -> DirectoryQuery {
     DirectoryQuery { tag: TagFilter::parse(slug).unwrap(), ..everyone() }
 }
 
+/// Lists from the platform's tables and from the read model, and requires that both agree.
 async fn list(database: &TestDatabase, query: &DirectoryQuery) -> (Vec<String>, u64) {
-    let page = database.postgres().list_customers(query).await.unwrap();
+    let postgres = database.postgres();
+    let page = postgres.list_customers(query).await.unwrap();
+    install::install(&database.connector(), &mut |_| {}).await.unwrap();
+    postgres.maintain_directory_model_once().await.unwrap();
+    let from_model = postgres.list_customers(query).await.unwrap();
+    assert_eq!(page, from_model, "{query:?}");
+    let DirectoryReadCounts { clean, applied, direct, .. } = postgres.directory_reads();
+    assert_eq!((clean + applied, direct), (1, 1), "both ways were used");
     (page.items.into_iter().map(|customer| customer.id.to_string()).collect(), page.total_count)
 }
 

@@ -6,6 +6,7 @@ mod connection;
 mod cookies;
 mod customer;
 mod directory;
+mod directory_model;
 mod foreign_keys;
 mod interop;
 mod migrate;

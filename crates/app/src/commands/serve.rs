@@ -4,7 +4,7 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use actix_web::web;
 use anyhow::{Context as _, bail};
-use crm_adapters::postgres::{Pool, schema_check};
+use crm_adapters::postgres::{Pool, Postgres, schema_check};
 use crm_domain::store_error::StoreError;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
@@ -50,7 +50,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
              ALTER ROLE … SET lc_messages = 'C' for the service's role, or GRANT SET ON PARAMETER lc_messages to it"
         );
     }
-    let services = web::Data::new(Services::new(bootstrap::ports(config, pool)?));
+    let postgres = Arc::new(Postgres::new(pool.clone()));
+    let services = web::Data::new(Services::new(bootstrap::ports(config, postgres.clone(), &pool)?));
+    // Until the process ends.
+    actix_web::rt::spawn(async move { postgres.maintain_directory_model().await });
     let lifecycle = Arc::new(Lifecycle::default());
     let metrics_server = config.metrics_address.map(|address| {
         metrics_server::start(services.clone(), &config.http, lifecycle.clone(), address)

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crm_domain::{
-    health::{Connections, StoreHealth},
+    health::{Connections, DirectoryReadCounts, StoreHealth},
     rate_limit::RateLimits,
     session::NotSignedIn,
     store_error::StoreError,
@@ -21,7 +21,7 @@ use prometheus_client::{
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, prometheus_text},
     metrics::{
         MetricType,
-        counter::Counter,
+        counter::{ConstCounter, Counter},
         family::Family,
         gauge::{ConstGauge, Gauge},
         histogram::Histogram,
@@ -176,7 +176,8 @@ impl Metrics {
             "Client connections closed at once because their address had its share",
             connection_refusals.clone(),
         );
-        registry.register_collector(Box::new(PoolCollector(store)));
+        registry.register_collector(Box::new(PoolCollector(store.clone())));
+        registry.register_collector(Box::new(DirectoryCollector(store)));
         registry.register_collector(Box::new(RateLimitCollector(rate_limits)));
         // From the first scrape on: a counter that appears with its first count has no rate yet.
         for policy in [USER_POLICY, ADDRESS_POLICY] {
@@ -327,6 +328,33 @@ impl Collector for PoolCollector {
     }
 }
 
+/// How the directory was read.
+struct DirectoryCollector(Arc<dyn StoreHealth>);
+
+impl fmt::Debug for DirectoryCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DirectoryCollector")
+    }
+}
+
+impl Collector for DirectoryCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let DirectoryReadCounts { clean, applied, direct, repaired, uses_model } = self.0.directory_reads();
+        let help = "Pages of the directory, by the way they were read";
+        let mut reads = encoder.encode_descriptor("crm_directory_reads", help, None, MetricType::Counter)?;
+        for (way, value) in [("model", clean), ("model_after_apply", applied), ("direct", direct)] {
+            ConstCounter::new(value).encode(reads.encode_family(&[("way", way)])?)?;
+        }
+        let help = "Customers in the directory's read model that were wrong and were repaired";
+        let descriptor =
+            encoder.encode_descriptor("crm_directory_repaired_customers", help, None, MetricType::Counter)?;
+        ConstCounter::new(repaired).encode(descriptor)?;
+        let help = "Whether the directory is read from its read model";
+        let descriptor = encoder.encode_descriptor("crm_directory_uses_model", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::from(uses_model)).encode(descriptor)
+    }
+}
+
 /// The number of rate limit keys in memory.
 struct RateLimitCollector(Arc<dyn RateLimits>);
 
@@ -354,6 +382,8 @@ mod tests {
     fn metrics() -> Metrics {
         let mut store = MockStoreHealth::new();
         store.expect_connections().return_const(Connections { max: 10, used: 3, idle: 2, waiting: 1 });
+        let reads = DirectoryReadCounts { clean: 7, applied: 6, direct: 5, repaired: 0, uses_model: true };
+        store.expect_directory_reads().return_const(reads);
         let mut rate_limits = MockRateLimits::new();
         rate_limits.expect_tracked_keys().return_const(Some(4));
         Metrics::new(Arc::new(store), Arc::new(rate_limits))

@@ -1,0 +1,67 @@
+//! The direct statement: a page from the platform's tables alone, by going through every customer.
+
+use crm_domain::directory::{DirectoryQuery, SortKey};
+
+use super::{
+    super::statement::{Statement, join_chips, name_key, search_text},
+    PAGE_COLUMNS,
+    words::Words,
+};
+
+/// The statement of a page. By hand: diesel has no common table expressions and no lateral joins.
+///
+/// `matched` holds the ids and sort keys of everyone who matches and is gone through once, for the total and for the
+/// page's ids; the rows are fetched for those ids alone. Filters that are not asked for are not in the text, so each
+/// combination is planned for itself.
+pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
+    let (key, order) = match query.sort {
+        SortKey::Ltv => ("p.total_spent_paise", "m.key DESC, m.id COLLATE \"C\""),
+        SortKey::Visits => ("p.total_visits", "m.key DESC, m.id COLLATE \"C\""),
+        SortKey::LastVisit => ("p.last_visit_at", "m.key DESC NULLS LAST, m.id COLLATE \"C\""),
+        SortKey::Name => (name_key!(), "m.key, m.id COLLATE \"C\""),
+        SortKey::Gems => ("l.gems_balance", "m.key DESC NULLS LAST, m.id COLLATE \"C\""),
+        SortKey::NoShows => ("p.noshow_count", "m.key DESC, m.id COLLATE \"C\""),
+    };
+    let mut statement = Statement::new("WITH ");
+    if !words.is_empty() {
+        statement = words.patterns(statement).sql(", ");
+    }
+    statement = statement
+        .sql("matched AS MATERIALIZED (SELECT u.id, ")
+        .sql(key)
+        .sql(" AS key FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id");
+    if query.sort == SortKey::Gems {
+        statement = statement.sql(" LEFT JOIN loyalty_account l ON l.customer_id = u.id");
+    }
+    if let Some(tag) = &query.tag {
+        statement = statement
+            .sql(" JOIN customer_tag_assignment a ON a.customer_id = u.id JOIN customer_tag t ON t.id = a.tag_id AND t.slug = ")
+            .text(tag.as_str());
+    }
+    if words.have_phone_digits() {
+        statement = statement.sql(concat!(
+            " CROSS JOIN LATERAL (SELECT ",
+            search_text!(with phone digits),
+            " AS text OFFSET 0) s"
+        ));
+    } else if !words.is_empty() {
+        statement = statement.sql(concat!(" CROSS JOIN LATERAL (SELECT ", search_text!(), " AS text OFFSET 0) s"));
+    }
+    words
+        .all_occur(statement.sql(" WHERE u.role = 'customer'"))
+        .sql("), page AS (SELECT m.id, m.key FROM matched m ORDER BY ")
+        .sql(order)
+        .sql(" LIMIT ")
+        .bigint(query.page.limit().cast_signed())
+        .sql(" OFFSET ")
+        .bigint(query.page.offset().cast_signed())
+        .sql(") SELECT (SELECT count(*) FROM matched) AS total_count, m.* FROM (SELECT) nothing LEFT JOIN (SELECT ")
+        .sql(PAGE_COLUMNS)
+        .sql(concat!(
+            ", page.key FROM page JOIN \"user\" u ON u.id = page.id JOIN customer_profile p ON p.user_id = u.id",
+            " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
+            join_chips!(),
+            ") m ON true ORDER BY "
+        ))
+        .sql(order)
+}

@@ -1,0 +1,205 @@
+//! Keeps the read model up to date in the background: notices when it is installed or removed, computes queued customers
+//! anew, and compares everybody with the platform's rows over an hour or so.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crm_domain::{health::DirectoryReadCounts, store_error::StoreError};
+use diesel::{
+    dsl::sql,
+    sql_types::{BigInt, Bool, Nullable},
+};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{
+    super::{
+        Postgres,
+        error::store_error,
+        statement::{Statement, named_row},
+    },
+    install::{TRIGGERS, enabled_triggers, is_current_collation},
+    model::{self, AppliedRow, MODEL_VERSION},
+};
+
+/// How often the model is looked at, and queued customers are computed anew.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many queued customers one transaction computes anew. A read that needs the model's lock waits that long.
+const BATCH: i64 = 500;
+
+/// In how many steps, one for each [`INTERVAL`], the scrubber goes through everybody.
+const SCRUB_STEPS: i64 = 3600;
+
+/// The fewest customers of a step.
+const MIN_SCRUB: i64 = 20;
+
+/// The read model as this process knows it.
+#[derive(Debug, Default)]
+pub(in crate::postgres) struct DirectoryModel {
+    is_usable: AtomicBool,
+    repaired: AtomicU64,
+    clean: AtomicU64,
+    applied: AtomicU64,
+    direct: AtomicU64,
+}
+
+/// The way in which a page was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    Clean,
+    Applied,
+    Direct,
+}
+
+impl DirectoryModel {
+    /// Whether reads may try the model. Each of them makes sure in its own snapshot.
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_usable.load(Ordering::Relaxed)
+    }
+
+    /// How the directory was read.
+    pub(in crate::postgres) fn reads(&self) -> DirectoryReadCounts {
+        let Self { is_usable, repaired, clean, applied, direct } = self;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DirectoryReadCounts {
+            clean: count(clean),
+            applied: count(applied),
+            direct: count(direct),
+            repaired: count(repaired),
+            uses_model: is_usable.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn count(&self, way: Way) {
+        let counter = match way {
+            Way::Clean => &self.clean,
+            Way::Applied => &self.applied,
+            Way::Direct => &self.direct,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Lets the direct statement answer until the model has been looked at again.
+    pub(super) fn give_up(&self, error: &StoreError) {
+        if self.is_usable.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "the directory's read model cannot be read; the direct statement answers");
+        }
+    }
+
+    fn set_usable(&self, is_usable: bool) {
+        if self.is_usable.swap(is_usable, Ordering::Relaxed) != is_usable {
+            tracing::info!(
+                is_usable,
+                "the directory is read from its {}",
+                if is_usable { "read model" } else { "tables" }
+            );
+        }
+    }
+}
+
+named_row! {
+    struct ModelRow {
+        version: BigInt => i64,
+        is_ready: Bool => bool,
+        is_current_collation: Bool => bool,
+        triggers: BigInt => i64,
+        customers: BigInt => i64,
+        is_pending: Bool => bool,
+    }
+}
+
+impl Postgres {
+    /// Keeps the directory's read model up to date until the process ends. Does nothing while no model is installed.
+    pub async fn maintain_directory_model(&self) {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut has_failed = false;
+        loop {
+            ticks.tick().await;
+            match self.maintain_directory_model_once().await {
+                Ok(()) => has_failed = false,
+                // A lock that another instance holds, or a database that does not answer: the next step tries again.
+                Err(StoreError::Unavailable(_)) => {}
+                Err(error) => {
+                    if !has_failed {
+                        tracing::warn!(%error, "the directory's read model cannot be kept up to date");
+                    }
+                    has_failed = true;
+                }
+            }
+        }
+    }
+
+    /// One step of [`Self::maintain_directory_model`].
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer, or refuses a statement.
+    pub async fn maintain_directory_model_once(&self) -> Result<(), StoreError> {
+        let Some(model) = self.look_at_directory_model().await? else { return Ok(()) };
+        let mut may_have_more = model.is_pending;
+        while may_have_more {
+            may_have_more = self.apply_batch().await? >= BATCH;
+        }
+        self.scrub(MIN_SCRUB.max(model.customers / SCRUB_STEPS)).await
+    }
+
+    /// Looks whether a model is installed that this version can use.
+    async fn look_at_directory_model(&self) -> Result<Option<ModelRow>, StoreError> {
+        let exists =
+            || sql::<Bool>("SELECT coalesce(has_table_privilege(to_regclass('crm.directory_state'), 'SELECT'), false)");
+        if self.pool.read_row::<bool, _>(exists).await? != Some(true) {
+            self.directory_model.set_usable(false);
+            return Ok(None);
+        }
+        let statement = || {
+            Statement::new(concat!(
+                "SELECT s.version, s.is_ready, ",
+                is_current_collation!(),
+                ", ",
+                enabled_triggers!(),
+                " AS triggers, coalesce((SELECT n FROM crm.directory_count WHERE tag = ''), 0) AS customers, \
+                 EXISTS (SELECT FROM crm.directory_queue) AS is_pending FROM crm.directory_state s"
+            ))
+        };
+        let row: Option<ModelRow> = self.pool.read_row(statement).await?;
+        let usable = row.filter(|row| {
+            row.is_ready && row.version == MODEL_VERSION && row.is_current_collation && row.triggers == TRIGGERS
+        });
+        self.directory_model.set_usable(usable.is_some());
+        Ok(usable)
+    }
+
+    /// Computes a batch of queued customers anew; gives their number.
+    async fn apply_batch(&self) -> Result<i64, StoreError> {
+        let mut connection = self.pool.begin_applying().await?;
+        let expand = sql::<BigInt>("SELECT crm.directory_expand()");
+        let expanded: Vec<i64> = connection.rows(expand).await.map_err(store_error)?;
+        let applied: Vec<AppliedRow> = connection.rows(model::apply_statement(BATCH)).await.map_err(store_error)?;
+        connection.end("COMMIT").await.map_err(store_error)?;
+        let is_expanded = expanded.first().is_some_and(|count| *count > 0);
+        Ok(if is_expanded { BATCH } else { applied.first().map_or(0, |row| row.taken) })
+    }
+
+    async fn scrub(&self, most: i64) -> Result<(), StoreError> {
+        let mut connection = self.pool.begin_applying().await?;
+        // A little less than the interval, so that a step which comes early is not left out.
+        let scrub = Statement::new("SELECT crm.directory_scrub(").bigint(most).sql("::int, '900 ms') AS repaired");
+        let scrubbed: Vec<ScrubbedRow> = connection.rows(scrub).await.map_err(store_error)?;
+        connection.end("COMMIT").await.map_err(store_error)?;
+        let repaired = scrubbed.first().and_then(|row| row.repaired).unwrap_or(0).unsigned_abs();
+        if repaired > 0 {
+            self.directory_model.repaired.fetch_add(repaired, Ordering::Relaxed);
+            tracing::error!(repaired, "customers in the directory's read model differed from the platform's tables");
+        }
+        Ok(())
+    }
+}
+
+named_row! {
+    struct ScrubbedRow {
+        repaired: Nullable<BigInt> => Option<i64>,
+    }
+}

@@ -1,0 +1,457 @@
+//! The directory's read model against the direct statement: whatever the platform writes, both give the same pages.
+
+use std::time::Duration;
+
+use crm_adapters::{
+    postgres::{
+        Pool, Postgres,
+        connect::Connector,
+        directory::install::{self, Differences},
+    },
+    testing::{TestDatabase, platform, pool_settings},
+};
+use crm_domain::{
+    directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
+    health::StoreHealth as _,
+    page::{PageNumber, PageRequest, PageSize},
+};
+use proptest::{
+    prelude::*,
+    sample::select,
+    strategy::ValueTree as _,
+    test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
+};
+use tokio::time::{Instant, timeout};
+use tokio_postgres::Client;
+
+const CUSTOMERS: i32 = 30;
+const TAGS: i32 = 4;
+
+async fn install(database: &TestDatabase) {
+    install::install(&database.connector(), &mut |_| {}).await.unwrap();
+}
+
+async fn uninstall(database: &TestDatabase) {
+    install::uninstall(&database.connector(), &mut |_| {}).await.unwrap();
+}
+
+async fn verify(database: &TestDatabase) -> Differences {
+    install::verify(&database.connector()).await.unwrap().expect("a model")
+}
+
+/// Customers, tags and a user of the desk.
+async fn arrange(client: &Client) {
+    platform::user(client, "desk", "Desk", Some("receptionist")).await;
+    client
+        .batch_execute(&format!(
+            "INSERT INTO \"user\" (id, name, email, role)
+               SELECT 'c' || n, 'Asha ' || n, 'c' || n || '@x.io', 'customer' FROM generate_series(1, {CUSTOMERS}) n;
+             INSERT INTO customer_profile (id, user_id, phone, total_visits)
+               SELECT 'p' || n, 'c' || n, '98' || n, n % 3 FROM generate_series(1, {CUSTOMERS}) n;
+             INSERT INTO customer_tag (id, name, slug) SELECT 't' || n, 'T' || n, 'tag-' || n FROM generate_series(1, {TAGS}) n;
+             INSERT INTO customer_tag_assignment (customer_id, tag_id, assigned_by)
+               SELECT 'c' || n, 't' || 1 + n % {TAGS}, 'desk' FROM generate_series(1, {CUSTOMERS}, 2) n"
+        ))
+        .await
+        .unwrap();
+}
+
+/// A statement of the platform's.
+fn write() -> impl Strategy<Value = String> {
+    let customer = (1..=CUSTOMERS).prop_map(|n| format!("c{n}"));
+    let tag = (1..=TAGS).prop_map(|n| format!("t{n}"));
+    let name = select(vec!["Zoë Kumar", "asha", "Émile", "अनन्या शर्मा", "Aarav  Sharma", ""]);
+    let role = select(vec!["'customer'", "'staff'", "NULL", "'customer,staff'"]);
+    (customer, tag.clone(), tag, name, role, -3..4_i32, 0..17_u8).prop_map(|(customer, tag, other, name, role, value, kind)| {
+        match kind {
+            0 => format!("UPDATE customer_profile SET total_spent_paise = {value} WHERE user_id = '{customer}'"),
+            1 => format!("UPDATE customer_profile SET total_visits = {value}, noshow_count = {value} WHERE user_id = '{customer}'"),
+            2 => format!("UPDATE customer_profile SET phone = '+91 98-{value}' WHERE user_id = '{customer}'"),
+            3 => format!("UPDATE customer_profile SET last_visit_at = now() + interval '{value} days' WHERE user_id = '{customer}'"),
+            4 => format!("UPDATE \"user\" SET name = '{name}' WHERE id = '{customer}'"),
+            5 => format!("UPDATE \"user\" SET role = {role} WHERE id = '{customer}'"),
+            6 => format!(
+                "INSERT INTO loyalty_account (id, customer_id, gems_balance) SELECT id, id, {value} FROM \"user\" WHERE id = '{customer}'
+                 ON CONFLICT (customer_id) DO UPDATE SET gems_balance = excluded.gems_balance"
+            ),
+            7 => format!("DELETE FROM loyalty_account WHERE customer_id = '{customer}'"),
+            8 | 9 => format!(
+                "INSERT INTO customer_tag_assignment (customer_id, tag_id, assigned_by)
+                 SELECT u.id, t.id, 'desk' FROM \"user\" u, customer_tag t WHERE u.id = '{customer}' AND t.id = '{tag}'
+                 ON CONFLICT DO NOTHING"
+            ),
+            10 => format!("DELETE FROM customer_tag_assignment WHERE customer_id = '{customer}'"),
+            11 => format!(
+                "UPDATE customer_tag_assignment a SET tag_id = '{other}' WHERE tag_id = '{tag}'
+                   AND EXISTS (SELECT FROM customer_tag WHERE id = '{other}')
+                   AND NOT EXISTS (SELECT FROM customer_tag_assignment b WHERE b.customer_id = a.customer_id AND b.tag_id = '{other}')"
+            ),
+            12 => format!(
+                "DELETE FROM customer_tag WHERE id = '{tag}';
+                 INSERT INTO customer_tag (id, name, slug) VALUES ('{other}', 'T', 'tag-{}') ON CONFLICT DO NOTHING",
+                &other[1..]
+            ),
+            13 => format!("DELETE FROM \"user\" WHERE id = '{customer}'"),
+            14 => format!(
+                "INSERT INTO \"user\" (id, name, email, role) VALUES ('{customer}', '{name}', '{customer}@x.io', {role}) ON CONFLICT DO NOTHING;
+                 INSERT INTO customer_profile (id, user_id) VALUES ('{customer}', '{customer}') ON CONFLICT DO NOTHING"
+            ),
+            15 => "UPDATE customer_profile SET total_visits = total_visits + 1 WHERE total_visits < 9".to_owned(),
+            _ => "UPDATE customer_profile SET late_cancellation_count = 1, updated_at = now()".to_owned(),
+        }
+    })
+}
+
+/// A step of a platform's connection.
+#[derive(Debug, Clone)]
+enum Step {
+    Begin(&'static str),
+    Write(String),
+    Truncate(&'static str),
+    Savepoint,
+    RollbackToSavepoint,
+    Commit,
+    Rollback,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => select(vec!["READ COMMITTED", "REPEATABLE READ", "SERIALIZABLE"]).prop_map(Step::Begin),
+        14 => write().prop_map(Step::Write),
+        1 => select(vec!["customer_tag_assignment", "loyalty_account", "customer_tag_assignment, customer_tag"])
+            .prop_map(Step::Truncate),
+        1 => Just(Step::Savepoint),
+        1 => Just(Step::RollbackToSavepoint),
+        3 => Just(Step::Commit),
+        1 => Just(Step::Rollback),
+    ]
+}
+
+/// Runs a step. What PostgreSQL refuses (a lock that another connection holds, a serialization failure) ends the transaction.
+async fn run(client: &Client, step: &Step) {
+    let sql = match step {
+        Step::Begin(level) => format!("BEGIN ISOLATION LEVEL {level}"),
+        Step::Write(sql) => sql.clone(),
+        // Nobody can read the table until that transaction ends.
+        Step::Truncate(tables) => format!("TRUNCATE {tables}; COMMIT"),
+        Step::Savepoint => "SAVEPOINT s".to_owned(),
+        Step::RollbackToSavepoint => "ROLLBACK TO SAVEPOINT s".to_owned(),
+        Step::Commit => "COMMIT".to_owned(),
+        Step::Rollback => "ROLLBACK".to_owned(),
+    };
+    if client.batch_execute(&sql).await.is_err() {
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+}
+
+fn query() -> impl Strategy<Value = DirectoryQuery> {
+    let search = select(vec!["", "", "asha", "zoe kumar", "98", "9812", "sharma", "शर्मा", "a", "x.io", "+91 98"]);
+    let tag = select(vec!["", "", "tag-1", "tag-2", "tag-3", "unknown"]);
+    (select(SortKey::ALL.to_vec()), search, tag, 1..8_i128, select(vec![1, 5, 20, 100_i128])).prop_map(
+        |(sort, search, tag, number, size)| DirectoryQuery {
+            sort,
+            search: SearchTerm::parse(search).unwrap(),
+            tag: TagFilter::parse(tag).unwrap(),
+            page: PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(size).unwrap() },
+        },
+    )
+}
+
+/// Two services on one database: the first one never looks at the model.
+async fn services(database: &TestDatabase) -> (Postgres, Postgres) {
+    let (direct, model) = (database.postgres(), database.postgres());
+    model.maintain_directory_model_once().await.unwrap();
+    assert!(model.directory_reads().uses_model);
+    (direct, model)
+}
+
+#[tokio::test]
+async fn the_model_agrees_with_the_direct_statement_whatever_the_platform_writes() {
+    let database = TestDatabase::migrated();
+    arrange(&database.client().await).await;
+    install(&database).await;
+    let (direct, model) = services(&database).await;
+    let mut platform = Vec::new();
+    for _ in 0..3 {
+        let client = database.client().await;
+        client.batch_execute("SET lock_timeout = 30").await.unwrap();
+        platform.push(client);
+    }
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let steps = (0..3_usize, step());
+    for round in 0..1_500 {
+        if round % 7 == 0 {
+            model.maintain_directory_model_once().await.unwrap();
+        }
+        let (connection, step) = steps.new_tree(&mut runner).unwrap().current();
+        run(&platform[connection], &step).await;
+        let query = query().new_tree(&mut runner).unwrap().current();
+        let expected = direct.list_customers(&query).await.unwrap();
+        assert_eq!(model.list_customers(&query).await.unwrap(), expected, "{step:?} {query:?}");
+    }
+    let reads = model.directory_reads();
+    assert!(reads.clean > 300 && reads.applied > 100, "{reads:?}");
+    for client in &platform {
+        client.batch_execute("ROLLBACK").await.unwrap();
+    }
+    model.maintain_directory_model_once().await.unwrap();
+    assert_eq!(verify(&database).await, Differences::default());
+    assert_eq!(model.directory_reads().repaired, 0);
+}
+
+/// Writers that run at the same time. Every snapshot agrees, apart from customers that are queued in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_model_agrees_in_every_snapshot_under_concurrent_writers() {
+    let database = TestDatabase::migrated();
+    arrange(&database.client().await).await;
+    install(&database).await;
+    let (_, model) = services(&database).await;
+    let until = Instant::now() + Duration::from_secs(4);
+    let mut writers = Vec::new();
+    for seed in 0..6_u8 {
+        let client = database.client().await;
+        client.batch_execute("SET lock_timeout = 20").await.unwrap();
+        writers.push(tokio::spawn(async move {
+            let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+            let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+            let mut written = 0;
+            while Instant::now() < until {
+                let step = step().new_tree(&mut runner).unwrap().current();
+                run(&client, &step).await;
+                written += 1;
+            }
+            written
+        }));
+    }
+    let mut snapshots = 0;
+    while Instant::now() < until {
+        let query = DirectoryQuery::default();
+        model.list_customers(&query).await.unwrap();
+        assert_eq!(verify(&database).await, Differences::default());
+        // A lock that a reader holds is no failure.
+        let _ = model.maintain_directory_model_once().await;
+        snapshots += 1;
+    }
+    for writer in writers {
+        assert!(timeout(Duration::from_secs(20), writer).await.unwrap().unwrap() > 20);
+    }
+    assert!(snapshots > 3);
+    model.maintain_directory_model_once().await.unwrap();
+    assert_eq!(verify(&database).await, Differences::default());
+    assert_eq!(model.directory_reads().repaired, 0);
+}
+
+/// How many of the model's objects there are: tables, functions, triggers, extensions.
+async fn objects(client: &Client) -> i64 {
+    let sql = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'crm'::regnamespace AND relname LIKE 'directory%')
+        + (SELECT count(*) FROM pg_proc WHERE pronamespace = 'crm'::regnamespace)
+        + (SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'crm%') + (SELECT count(*) FROM pg_extension WHERE extname = 'pg_trgm')";
+    client.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+#[tokio::test]
+async fn uninstalling_leaves_no_trace_and_reads_go_on_meanwhile() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    arrange(&client).await;
+    let before = objects(&client).await;
+    install(&database).await;
+    let (direct, model) = services(&database).await;
+    uninstall(&database).await;
+    assert_eq!(objects(&client).await, before);
+    // This service has not looked again since.
+    platform::customer(&client, "new", "New").await;
+    let query = DirectoryQuery::default();
+    assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
+    assert!(!model.directory_reads().uses_model);
+    install(&database).await;
+    model.maintain_directory_model_once().await.unwrap();
+    assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
+    assert_eq!(verify(&database).await, Differences::default());
+}
+
+/// An installation that stops anywhere (here: its connection is ended, as by `kill -9`) is continued by the next one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_installation_is_continued_and_an_interrupted_removal_too() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    arrange(&client).await;
+    let before = objects(&client).await;
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+               WHERE datname = current_database() AND application_name = 'royal-glow-crm'";
+    for milliseconds in [2, 5, 10, 15, 20, 30, 45, 60, 90, 130] {
+        let connector = database.connector();
+        let installing = tokio::spawn(async move { install::install(&connector, &mut |_| {}).await });
+        platform::customer(&client, &format!("during-{milliseconds}"), "During").await;
+        // The time at which it is ended is random: this is not waiting for something to happen.
+        let _ = timeout(Duration::from_millis(milliseconds), std::future::pending::<()>()).await;
+        client.execute(end, &[]).await.unwrap();
+        let _ = installing.await.unwrap();
+        install(&database).await;
+        assert_eq!(verify(&database).await, Differences::default(), "{milliseconds}");
+        let (direct, model) = services(&database).await;
+        let query = DirectoryQuery::default();
+        assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
+        drop((direct, model));
+
+        let connector = database.connector();
+        let removing = tokio::spawn(async move { install::uninstall(&connector, &mut |_| {}).await });
+        let _ = timeout(Duration::from_millis(milliseconds / 2), std::future::pending::<()>()).await;
+        client.execute(end, &[]).await.unwrap();
+        let _ = removing.await.unwrap();
+        uninstall(&database).await;
+        assert_eq!(objects(&client).await, before, "{milliseconds}");
+    }
+}
+
+/// Whatever is missing or changed of the model, the platform's statements succeed and pages stay right.
+#[tokio::test]
+async fn the_model_never_fails_a_statement_of_the_platform() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    arrange(&client).await;
+    install(&database).await;
+    let role: String = client.query_one("SELECT current_database()::text || '_platform'", &[]).await.unwrap().get(0);
+    // A role that may write to the platform's tables, knows nothing of the schema crm, and has another search path.
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role}; SET ROLE {role}; SET search_path = pg_temp;
+             UPDATE public.customer_profile SET total_visits = 7 WHERE user_id = 'c1';
+             RESET ROLE; SET search_path = public"
+        ))
+        .await
+        .unwrap();
+    let (direct, model) = services(&database).await;
+    let query = DirectoryQuery { sort: SortKey::Visits, ..DirectoryQuery::default() };
+    assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
+    // Changes of the platform's columns, in a session whose triggers have run.
+    client
+        .batch_execute(
+            "ALTER TABLE customer_profile ALTER total_spent_paise TYPE bigint;
+             UPDATE customer_profile SET total_spent_paise = 8 WHERE user_id = 'c2';
+             ALTER TABLE customer_profile ALTER total_spent_paise TYPE integer;
+             UPDATE customer_profile SET total_spent_paise = 9 WHERE user_id = 'c2';
+             ALTER TABLE loyalty_account RENAME gems_balance TO gems;
+             INSERT INTO loyalty_account (id, customer_id, gems) VALUES ('l', 'c3', 5);
+             UPDATE loyalty_account SET gems = 6;
+             ALTER TABLE loyalty_account RENAME gems TO gems_balance",
+        )
+        .await
+        .unwrap();
+    model.maintain_directory_model_once().await.unwrap();
+    for sort in [SortKey::Ltv, SortKey::Gems] {
+        let query = DirectoryQuery { sort, ..DirectoryQuery::default() };
+        assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
+    }
+    // A partial restore without the tables.
+    client
+        .batch_execute(
+            "DROP TABLE crm.directory_queue; UPDATE customer_profile SET total_visits = 5 WHERE user_id = 'c4';
+             DELETE FROM \"user\" WHERE id = 'c5'; TRUNCATE loyalty_account",
+        )
+        .await
+        .unwrap();
+    assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
+    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+}
+
+/// A new version of ICU may order and fold text in another way: until `rebuild` the direct statement answers.
+#[tokio::test]
+async fn a_model_of_another_collation_version_or_without_a_trigger_is_not_used() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    arrange(&client).await;
+    for change in [
+        "UPDATE crm.directory_state SET collation_version = '1.2.3'",
+        "UPDATE crm.directory_state SET version = version + 1",
+        "UPDATE crm.directory_state SET is_ready = false",
+        "ALTER TABLE \"user\" DISABLE TRIGGER crm_directory_rows",
+        "DROP TRIGGER crm_directory_truncate ON loyalty_account",
+    ] {
+        install(&database).await;
+        let postgres = database.postgres();
+        postgres.maintain_directory_model_once().await.unwrap();
+        assert!(postgres.directory_reads().uses_model);
+        client.batch_execute(change).await.unwrap();
+        postgres.maintain_directory_model_once().await.unwrap();
+        assert!(!postgres.directory_reads().uses_model, "{change}");
+        let status = install::status(&database.connector()).await.unwrap().unwrap();
+        assert!(!status.is_usable(), "{change}");
+    }
+    install(&database).await;
+    assert!(install::status(&database.connector()).await.unwrap().unwrap().is_usable());
+}
+
+/// The scrubber finds and repairs what changed without a trigger.
+#[tokio::test]
+async fn the_scrubber_repairs_and_counts_what_changed_unnoticed() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    arrange(&client).await;
+    install(&database).await;
+    let (_, model) = services(&database).await;
+    client
+        .batch_execute(
+            "UPDATE crm.directory_entry SET visits = 77 WHERE user_id = 'c1';
+             UPDATE crm.directory_search SET text = 'X' WHERE user_id = 'c2';
+             DELETE FROM crm.directory_entry WHERE user_id = 'c3';
+             INSERT INTO crm.directory_search (user_id, tags, text) VALUES ('gone', '{}', 'GONE')",
+        )
+        .await
+        .unwrap();
+    assert_eq!(verify(&database).await.searches, 2);
+    // A step goes through twenty users at least; a new round begins after the last.
+    for _ in 0..6 {
+        client.batch_execute("UPDATE crm.directory_scrub SET scrubbed_at = '-infinity'").await.unwrap();
+        model.maintain_directory_model_once().await.unwrap();
+    }
+    let Differences { entries, searches, .. } = verify(&database).await;
+    assert_eq!((entries, searches), (0, 0));
+    assert_eq!(model.directory_reads().repaired, 4);
+}
+
+/// The role of the service, which may only read the platform's tables and what the documented grants name of `crm`.
+#[tokio::test]
+async fn the_services_role_reads_and_maintains_the_model() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    arrange(&client).await;
+    let role: String = client.query_one("SELECT current_database()::text || '_service'", &[]).await.unwrap().get(0);
+    client
+        .batch_execute(&format!(
+            "CREATE ROLE {role}; GRANT USAGE ON SCHEMA crm TO {role};
+             GRANT SELECT (version) ON crm.__diesel_schema_migrations TO {role};
+             GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
+        ))
+        .await
+        .unwrap();
+    install(&database).await;
+    let address = format!("{}?options=-c%20role%3D{role}", database.address());
+    let service = Postgres::new(Pool::new(Connector::parse(&address).unwrap(), pool_settings(2)));
+    service.maintain_directory_model_once().await.unwrap();
+    for name in ["Zoe", "Asha"] {
+        client.execute("UPDATE \"user\" SET name = $1 WHERE id = 'c1'", &[&name]).await.unwrap();
+        let query = DirectoryQuery { search: SearchTerm::parse(name).unwrap(), ..DirectoryQuery::default() };
+        let page = service.list_customers(&query).await.unwrap();
+        assert!(page.items.iter().any(|customer| customer.id.as_str() == "c1"), "{name}");
+    }
+    client.batch_execute("TRUNCATE loyalty_account").await.unwrap();
+    service.maintain_directory_model_once().await.unwrap();
+    service.maintain_directory_model_once().await.unwrap();
+    service.list_customers(&DirectoryQuery::default()).await.unwrap();
+    let reads = service.directory_reads();
+    // May neither write to the model nor queue anything by itself.
+    let forbidden = database.client().await;
+    forbidden.batch_execute(&format!("SET ROLE {role}")).await.unwrap();
+    for statement in [
+        "INSERT INTO crm.directory_queue (user_id) VALUES ('c1')",
+        "UPDATE crm.directory_entry SET visits = 1",
+        "SELECT crm.directory_fill(1)",
+        "SELECT * FROM crm.directory_truth(NULL)",
+    ] {
+        let refused = forbidden.batch_execute(statement).await.unwrap_err();
+        assert_eq!(refused.code().unwrap().code(), "42501", "{statement}");
+    }
+    client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
+    assert_eq!((reads.applied, reads.clean, reads.direct), (2, 1, 0));
+}
