@@ -127,7 +127,7 @@ fn page_statement<'q>(query: &'q DirectoryQuery, words: &[&'q SearchWord]) -> St
         statement = statement.sql(concat!(" CROSS JOIN LATERAL (SELECT ", search_text!(), " AS text OFFSET 0) s"));
     }
     statement = statement.sql(" WHERE u.role = 'customer'");
-    for number in 1..=words.len() {
+    for (number, _) in (1..).zip(words) {
         statement = word_occurs(statement, number, has_phone_digits);
     }
     statement
@@ -173,8 +173,7 @@ fn word_patterns<'q>(statement: Statement<'q>, words: &[&'q SearchWord]) -> Stat
 }
 
 /// The condition that a word occurs in the text `s.text`.
-fn word_occurs(statement: Statement<'_>, number: usize, has_phone_digits: bool) -> Statement<'_> {
-    let number = number as i64;
+fn word_occurs(statement: Statement<'_>, number: i64, has_phone_digits: bool) -> Statement<'_> {
     let statement =
         statement.sql(" AND (s.text LIKE (SELECT pattern FROM words WHERE number = ").bigint(number).sql(")");
     let statement = if has_phone_digits {
