@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 pub use pool::{Pool, PoolSettings};
 
-use self::directory::maintenance::DirectoryModel;
+use self::directory::state::DirectoryModel;
 
 /// Every port of the domain that keeps data, on one pool.
 #[derive(Clone)]

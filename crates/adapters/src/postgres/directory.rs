@@ -2,8 +2,9 @@
 
 mod direct;
 pub mod install;
-pub mod maintenance;
+mod maintenance;
 mod model;
+pub(super) mod state;
 mod words;
 
 use async_trait::async_trait;
@@ -17,8 +18,8 @@ use diesel::sql_types::{Integer, Json, Nullable, Text, Timestamptz};
 use time::OffsetDateTime;
 
 use self::{
-    maintenance::Way,
     model::{AppliedRow, ModelLine},
+    state::Way,
     words::Words,
 };
 use super::{
@@ -79,10 +80,6 @@ impl From<CustomerRow> for CustomerSummary {
         }
     }
 }
-
-/// The columns of a page's row, after `true AS has_item`, from the tables `u`, `p`, `l` and `chips`.
-const PAGE_COLUMNS: &str = "true AS has_item, u.id, u.name, u.email, p.phone, p.total_visits, p.total_spent_paise, p.noshow_count,\
-     p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at, chips.tags";
 
 #[async_trait]
 impl DirectoryReads for Postgres {

@@ -168,7 +168,8 @@ async fn lock_out_other_instances(connection: &mut AsyncPgConnection, timeout: D
     }
 }
 
-async fn pause(duration: Duration) {
+/// Waits without a statement, and so without a snapshot.
+pub(super) async fn pause(duration: Duration) {
     interval_at(Instant::now() + duration, duration).tick().await;
 }
 

@@ -186,9 +186,20 @@ async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
     );
 }
 
-/// The documented grants, with `role` in place of the documented role.
+/// The documented grants for the platform's tables, for a role of this test's own.
 fn documented_grants(role: &str) -> Vec<String> {
-    let document = include_str!("../../../../docs/OPERATIONS.md");
+    grants_of(OPERATIONS.split_once(READ_MODEL).unwrap().0, role)
+}
+
+/// The documented grants for the directory's read model.
+pub(crate) fn documented_model_grants(role: &str) -> Vec<String> {
+    grants_of(OPERATIONS.split_once(READ_MODEL).unwrap().1, role)
+}
+
+const OPERATIONS: &str = include_str!("../../../../docs/OPERATIONS.md");
+const READ_MODEL: &str = "\n## The directory's read model";
+
+fn grants_of(document: &str, role: &str) -> Vec<String> {
     let grants = document.split("\nGRANT").skip(1).filter_map(|grant| grant.split(" TO crm;").next());
     grants.map(|grant| format!("GRANT{grant} TO {role}")).collect()
 }

@@ -4,9 +4,12 @@ use crm_domain::directory::{DirectoryQuery, SortKey};
 
 use super::{
     super::statement::{Statement, join_chips, name_key, search_text},
-    PAGE_COLUMNS,
     words::Words,
 };
+
+/// The columns of a page's row, after `true AS has_item`, from the tables `u`, `p`, `l` and `chips`.
+pub(super) const PAGE_COLUMNS: &str = "true AS has_item, u.id, u.name, u.email, p.phone, p.total_visits, p.total_spent_paise, p.noshow_count,\
+     p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at, chips.tags";
 
 /// The statement of a page. By hand: diesel has no common table expressions and no lateral joins.
 ///

@@ -11,11 +11,12 @@ use diesel::{
 use diesel_async::{AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use thiserror::Error;
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{
     super::{
         connect::{Connector, PlatformSchema},
+        migrate::pause,
         statement::{Statement, name_key, named_row, search_text},
         timestamp::PgTimestamp,
     },
@@ -367,7 +368,7 @@ impl Session {
             if began.elapsed() >= RETRY_TIMEOUT {
                 return Err(DirectoryModelError::Busy);
             }
-            sleep(BACK_OFF).await;
+            pause(BACK_OFF).await;
         }
     }
 
@@ -466,7 +467,7 @@ impl Session {
             if began.elapsed() >= RETRY_TIMEOUT {
                 return Err(DirectoryModelError::Locked(table));
             }
-            sleep(BACK_OFF).await;
+            pause(BACK_OFF).await;
         }
     }
 

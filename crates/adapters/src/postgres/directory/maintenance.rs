@@ -1,12 +1,9 @@
 //! Keeps the read model up to date in the background: notices when it is installed or removed, computes queued customers
 //! anew, and compares everybody with the platform's rows over an hour or so.
 
-use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
-    time::Duration,
-};
+use std::time::Duration;
 
-use crm_domain::{health::DirectoryReadCounts, store_error::StoreError};
+use crm_domain::store_error::StoreError;
 use diesel::{
     dsl::sql,
     sql_types::{BigInt, Bool, Nullable},
@@ -34,70 +31,6 @@ const SCRUB_STEPS: i64 = 3600;
 
 /// The fewest customers of a step.
 const MIN_SCRUB: i64 = 20;
-
-/// The read model as this process knows it.
-#[derive(Debug, Default)]
-pub(in crate::postgres) struct DirectoryModel {
-    is_usable: AtomicBool,
-    repaired: AtomicU64,
-    clean: AtomicU64,
-    applied: AtomicU64,
-    direct: AtomicU64,
-}
-
-/// The way in which a page was read.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Way {
-    Clean,
-    Applied,
-    Direct,
-}
-
-impl DirectoryModel {
-    /// Whether reads may try the model. Each of them makes sure in its own snapshot.
-    pub(super) fn is_usable(&self) -> bool {
-        self.is_usable.load(Ordering::Relaxed)
-    }
-
-    /// How the directory was read.
-    pub(in crate::postgres) fn reads(&self) -> DirectoryReadCounts {
-        let Self { is_usable, repaired, clean, applied, direct } = self;
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        DirectoryReadCounts {
-            clean: count(clean),
-            applied: count(applied),
-            direct: count(direct),
-            repaired: count(repaired),
-            uses_model: is_usable.load(Ordering::Relaxed),
-        }
-    }
-
-    pub(super) fn count(&self, way: Way) {
-        let counter = match way {
-            Way::Clean => &self.clean,
-            Way::Applied => &self.applied,
-            Way::Direct => &self.direct,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Lets the direct statement answer until the model has been looked at again.
-    pub(super) fn give_up(&self, error: &StoreError) {
-        if self.is_usable.swap(false, Ordering::Relaxed) {
-            tracing::warn!(%error, "the directory's read model cannot be read; the direct statement answers");
-        }
-    }
-
-    fn set_usable(&self, is_usable: bool) {
-        if self.is_usable.swap(is_usable, Ordering::Relaxed) != is_usable {
-            tracing::info!(
-                is_usable,
-                "the directory is read from its {}",
-                if is_usable { "read model" } else { "tables" }
-            );
-        }
-    }
-}
 
 named_row! {
     struct ModelRow {
@@ -191,7 +124,7 @@ impl Postgres {
         connection.end("COMMIT").await.map_err(store_error)?;
         let repaired = scrubbed.first().and_then(|row| row.repaired).unwrap_or(0).unsigned_abs();
         if repaired > 0 {
-            self.directory_model.repaired.fetch_add(repaired, Ordering::Relaxed);
+            self.directory_model.count_repaired(repaired);
             tracing::error!(repaired, "customers in the directory's read model differed from the platform's tables");
         }
         Ok(())

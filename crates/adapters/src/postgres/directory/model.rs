@@ -11,7 +11,7 @@ use diesel::{
 
 use super::{
     super::statement::{PageLine, Statement, column, join_chips, named_row},
-    PAGE_COLUMNS,
+    direct::PAGE_COLUMNS,
     words::Words,
 };
 

@@ -1,0 +1,74 @@
+//! What this process knows of the read model, and how often it used it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use crm_domain::{health::DirectoryReadCounts, store_error::StoreError};
+
+/// The read model as this process knows it.
+#[derive(Debug, Default)]
+pub(in crate::postgres) struct DirectoryModel {
+    is_usable: AtomicBool,
+    repaired: AtomicU64,
+    clean: AtomicU64,
+    applied: AtomicU64,
+    direct: AtomicU64,
+}
+
+/// The way in which a page was read.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    Clean,
+    Applied,
+    Direct,
+}
+
+impl DirectoryModel {
+    /// Whether reads may try the model. Each of them makes sure in its own snapshot.
+    pub(super) fn is_usable(&self) -> bool {
+        self.is_usable.load(Ordering::Relaxed)
+    }
+
+    /// How the directory was read.
+    pub(in crate::postgres) fn reads(&self) -> DirectoryReadCounts {
+        let Self { is_usable, repaired, clean, applied, direct } = self;
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DirectoryReadCounts {
+            clean: count(clean),
+            applied: count(applied),
+            direct: count(direct),
+            repaired: count(repaired),
+            uses_model: is_usable.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn count(&self, way: Way) {
+        let counter = match way {
+            Way::Clean => &self.clean,
+            Way::Applied => &self.applied,
+            Way::Direct => &self.direct,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts customers that were wrong in the model and were repaired.
+    pub(super) fn count_repaired(&self, customers: u64) {
+        self.repaired.fetch_add(customers, Ordering::Relaxed);
+    }
+
+    /// Lets the direct statement answer until the model has been looked at again.
+    pub(super) fn give_up(&self, error: &StoreError) {
+        if self.is_usable.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "the directory's read model cannot be read; the direct statement answers");
+        }
+    }
+
+    pub(super) fn set_usable(&self, is_usable: bool) {
+        if self.is_usable.swap(is_usable, Ordering::Relaxed) != is_usable {
+            tracing::info!(
+                is_usable,
+                "the directory is read from its {}",
+                if is_usable { "read model" } else { "tables" }
+            );
+        }
+    }
+}
