@@ -1,4 +1,5 @@
-//! The directory: one statement for a page, its chips and the exact total, from the read model where it is installed.
+//! The directory: chooses how a page is read, from the read model (`model.rs`) where it is installed, or from the platform's
+//! tables (`direct.rs`). Either way one statement gives the page, its chips and the exact total.
 
 mod direct;
 pub mod install;
@@ -119,6 +120,7 @@ impl Postgres {
                 Ok(Some(page_of_model(lines)))
             }
             Some(line) if line.is_usable && line.pending <= model::MAX_APPLIED_BY_READ => {
+                // Whatever failed, most likely that another reader holds the model's lock, the direct statement answers.
                 Ok(self.apply_and_read(query, &words).await.unwrap_or_default())
             }
             _ => Ok(None),
@@ -132,7 +134,7 @@ impl Postgres {
         query: &'q DirectoryQuery,
         words: &Words<'q>,
     ) -> Result<Option<Page<CustomerSummary>>, StoreError> {
-        let mut connection = self.pool.begin_applying().await?;
+        let mut connection = self.pool.begin_model_update().await?;
         let apply = model::apply_statement(model::MAX_APPLIED_BY_READ);
         let _: Vec<AppliedRow> = connection.rows(apply).await.map_err(store_error)?;
         let lines: Vec<ModelLine<CustomerRow>> =

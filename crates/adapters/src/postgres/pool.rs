@@ -69,7 +69,7 @@ pub struct Pool {
     /// settings go to the server in the same round trip.
     begin: Arc<str>,
     /// The statements that begin a transaction in which the directory's read model is written.
-    begin_applying: Arc<str>,
+    begin_model_update: Arc<str>,
 }
 
 impl Pool {
@@ -99,7 +99,7 @@ impl Pool {
                 format!("{BEGIN}; {}; {search_path}; {}", session.statements("SET LOCAL"), english_messages("true"))
             }
         };
-        let begin_applying = match session.mode {
+        let begin_model_update = match session.mode {
             PoolMode::Session => format!("{BEGIN_APPLYING}; {LOCK_MODEL}"),
             PoolMode::Transaction => format!(
                 "{BEGIN_APPLYING}; {}; {search_path}; {LOCK_MODEL}; {}",
@@ -107,7 +107,7 @@ impl Pool {
                 english_messages("true")
             ),
         };
-        Self { connections, mode: session.mode, begin: begin.into(), begin_applying: begin_applying.into() }
+        Self { connections, mode: session.mode, begin: begin.into(), begin_model_update: begin_model_update.into() }
     }
 
     /// Runs a statement that reads and gives its rows. When its connection is dead or outdated, the statement is built
@@ -162,8 +162,8 @@ impl Pool {
 
     /// Takes a connection and begins a transaction that alone writes to the directory's read model, and whose snapshot
     /// begins after that of every other one of its kind has ended.
-    pub(crate) async fn begin_applying(&self) -> Result<PooledConnection, StoreError> {
-        self.begin_by(&self.begin_applying).await
+    pub(crate) async fn begin_model_update(&self) -> Result<PooledConnection, StoreError> {
+        self.begin_by(&self.begin_model_update).await
     }
 
     async fn begin_by(&self, statements: &str) -> Result<PooledConnection, StoreError> {

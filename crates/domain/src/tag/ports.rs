@@ -28,7 +28,8 @@ pub struct AssignmentTarget {
 /// Writing tags and assignments, as part of a unit of work.
 #[async_trait]
 pub trait TagWrites {
-    /// Adds `tag`; `false` when its slug is taken, also by a unit of work that commits meanwhile.
+    /// Adds `tag`; `false` when its slug is taken, also by a unit of work that commits meanwhile: `Tags::create`
+    /// refuses it, and the app answers 409.
     async fn insert_tag(&mut self, tag: &Tag) -> Result<bool, StoreError>;
 
     /// Locks the assignment of that tag to that customer against other units of work, whether or not it exists, and

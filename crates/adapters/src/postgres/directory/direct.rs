@@ -15,7 +15,8 @@ pub(super) const PAGE_COLUMNS: &str = "true AS has_item, u.id, u.name, u.email, 
 ///
 /// `matched` holds the ids and sort keys of everyone who matches and is gone through once, for the total and for the
 /// page's ids; the rows are fetched for those ids alone. Filters that are not asked for are not in the text, so each
-/// combination is planned for itself.
+/// combination is planned for itself. The page is joined to a line that is always there, so that the total comes with an empty
+/// page too.
 pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
     let (key, order) = match query.sort {
         SortKey::Ltv => ("p.total_spent_paise", "m.key DESC, m.id COLLATE \"C\""),

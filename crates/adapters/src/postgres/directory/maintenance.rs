@@ -107,7 +107,7 @@ impl Postgres {
 
     /// Computes a batch of queued customers anew; gives their number.
     async fn apply_batch(&self) -> Result<i64, StoreError> {
-        let mut connection = self.pool.begin_applying().await?;
+        let mut connection = self.pool.begin_model_update().await?;
         let expand = sql::<BigInt>("SELECT crm.directory_expand()");
         let expanded: Vec<i64> = connection.rows(expand).await.map_err(store_error)?;
         let applied: Vec<AppliedRow> = connection.rows(model::apply_statement(BATCH)).await.map_err(store_error)?;
@@ -117,7 +117,7 @@ impl Postgres {
     }
 
     async fn scrub(&self, most: i64) -> Result<(), StoreError> {
-        let mut connection = self.pool.begin_applying().await?;
+        let mut connection = self.pool.begin_model_update().await?;
         // A little less than the interval, so that a step which comes early is not left out.
         let scrub = Statement::new("SELECT crm.directory_scrub(").bigint(most).sql("::int, '900 ms') AS repaired");
         let scrubbed: Vec<ScrubbedRow> = connection.rows(scrub).await.map_err(store_error)?;

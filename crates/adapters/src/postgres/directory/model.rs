@@ -101,8 +101,8 @@ fn order_by(sort: SortKey) -> Order {
 /// The statement of a page. By hand, like the direct one.
 ///
 /// `counted` has the exact total: a kept counter, or for a search the number of customers `found`. `chosen` says how the ids
-/// of the page are read: 0 sorts those found, 1 walks the index from its start, 2 from its end. All three are in the text,
-/// and the limits of those not chosen are 0, so one plan serves every page.
+/// of the page are read: those found are sorted, or the index is walked forward or backward. All three are in the text,
+/// and PostgreSQL does not begin those that are not chosen, so one plan serves every page.
 pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
     let order = order_by(query.sort);
     let (limit, offset) = (query.page.limit().cast_signed(), query.page.offset().cast_signed());
@@ -138,21 +138,21 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
             .bigint(offset)
             .sql("::float8)) + ")
             .bigint(limit)
-            .sql("::float8) * k.n THEN 0 WHEN f.n >= 2 * ")
+            .sql("::float8) * k.n THEN 'sort' WHEN f.n >= 2 * ")
             .bigint(offset)
-            .sql("::numeric THEN 1 ELSE 2 END AS way FROM counted f, kept k)");
+            .sql("::numeric THEN 'forward' ELSE 'backward' END AS way FROM counted f, kept k)");
     } else {
         statement = statement
             .sql("chosen AS MATERIALIZED (SELECT k.n, CASE WHEN k.n >= 2 * ")
             .bigint(offset)
-            .sql("::numeric THEN 1 ELSE 2 END AS way FROM kept k)");
+            .sql("::numeric THEN 'forward' ELSE 'backward' END AS way FROM kept k)");
     }
     statement = statement.sql(", keys AS MATERIALIZED (SELECT * FROM (");
     if is_search {
         statement = statement
             .sql("(SELECT e.user_id, e.key FROM found f CROSS JOIN LATERAL (SELECT e.user_id, ")
             .sql(order.column)
-            .sql(" AS key FROM crm.directory_entry e WHERE e.user_id = f.user_id AND e.tag = '' OFFSET 0) e WHERE (SELECT way FROM chosen) = 0 ORDER BY ")
+            .sql(" AS key FROM crm.directory_entry e WHERE e.user_id = f.user_id AND e.tag = '' OFFSET 0) e WHERE (SELECT way FROM chosen) = 'sort' ORDER BY ")
             .sql(if query.sort == SortKey::Name {
                 "e.key, e.user_id"
             } else {
@@ -180,8 +180,8 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         };
         statement.sql(" ORDER BY ").sql(by)
     };
-    statement = walk(statement, "1", order.forward).sql(" LIMIT ").bigint(limit).sql(" OFFSET ").bigint(offset);
-    statement = walk(statement.sql(") UNION ALL "), "2", order.backward)
+    statement = walk(statement, "'forward'", order.forward).sql(" LIMIT ").bigint(limit).sql(" OFFSET ").bigint(offset);
+    statement = walk(statement.sql(") UNION ALL "), "'backward'", order.backward)
         .sql(" LIMIT (SELECT greatest(0, least(")
         .bigint(limit)
         .sql(", n - ")

@@ -17,8 +17,11 @@ pub(in crate::postgres) struct DirectoryModel {
 /// The way in which a page was read.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Way {
+    /// From the model; nothing was queued.
     Clean,
+    /// From the model; queued customers were computed anew first.
     Applied,
+    /// By the direct statement.
     Direct,
 }
 

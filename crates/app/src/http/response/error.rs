@@ -245,6 +245,7 @@ impl ResponseError for ApiError {
     }
 }
 
+/// The adapters decide which failures of the database are `Unavailable` (`postgres/error.rs`).
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
