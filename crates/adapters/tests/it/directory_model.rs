@@ -465,3 +465,63 @@ async fn the_services_role_reads_and_maintains_the_model() {
     client.batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await.unwrap();
     assert_eq!((reads.applied, reads.clean, reads.direct), (2, 1, 0));
 }
+
+/// Whatever the order, tag and position of the page: it reads a bounded number of pages of PostgreSQL, with a plan made once.
+#[tokio::test]
+async fn a_page_reads_a_bounded_number_of_buffers() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "INSERT INTO \"user\" (id, name, email, role)
+               SELECT 'c' || n, 'Asha ' || n, 'c' || n || '@x.io', 'customer' FROM generate_series(1, 20000) n;
+             INSERT INTO customer_profile (id, user_id, phone, total_visits, total_spent_paise)
+               SELECT 'p' || n, 'c' || n, '98' || n, n % 30, n * 7919 % 100003 FROM generate_series(1, 20000) n;
+             INSERT INTO loyalty_account (id, customer_id, gems_balance)
+               SELECT 'l' || n, 'c' || n, n % 1000 FROM generate_series(1, 20000, 2) n;
+             INSERT INTO customer_tag (id, name, slug) VALUES ('t1', 'Rare', 'rare'), ('t2', 'Common', 'common');
+             INSERT INTO customer_tag_assignment (customer_id, tag_id, assigned_by)
+               SELECT 'c' || n, 't1', 'c1' FROM generate_series(1, 20000, 200) n
+               UNION ALL SELECT 'c' || n, 't2', 'c1' FROM generate_series(1, 20000, 3) n;
+             ANALYZE; CREATE EXTENSION pg_stat_statements",
+        )
+        .await
+        .unwrap();
+    install(&database).await;
+    let (_, model) = services(&database).await;
+    let mut queries = Vec::new();
+    for sort in SortKey::ALL {
+        for (slug, last) in [("", 1000), ("rare", 5), ("common", 334)] {
+            for number in [1, 3, last] {
+                queries.push(DirectoryQuery {
+                    sort,
+                    tag: TagFilter::parse(slug).unwrap(),
+                    search: None,
+                    page: PageRequest {
+                        number: PageNumber::parse(number).unwrap(),
+                        size: PageSize::parse(20).unwrap(),
+                    },
+                });
+            }
+        }
+    }
+    let page_of_word = |word| DirectoryQuery { search: SearchTerm::parse(word).unwrap(), ..DirectoryQuery::default() };
+    queries.extend(["asha 19999", "9819998", "c1234@x.io", "nobody"].map(page_of_word));
+    for query in &queries {
+        // The first run plans the statement.
+        model.list_customers(query).await.unwrap();
+        client
+            .batch_execute("SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)")
+            .await
+            .unwrap();
+        model.list_customers(query).await.unwrap();
+        let sql = "SELECT sum(calls)::bigint, sum(shared_blks_hit + shared_blks_read)::bigint FROM pg_stat_statements s
+                   JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database() AND query LIKE '%total_count%'";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        let (calls, buffers): (i64, i64) = (row.get(0), row.get(1));
+        assert_eq!(calls, 1, "{query:?}");
+        // Everyone is 20,000 customers, whose users alone fill 200 pages, and whose look-ups by id 60,000.
+        assert!(buffers < 450, "{buffers} buffers: {query:?}");
+    }
+    assert_eq!(model.directory_reads().direct, 0);
+}

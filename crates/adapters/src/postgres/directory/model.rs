@@ -199,13 +199,17 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         .bigint(EVERYONE_PENDING)
         .sql(" ELSE count(*) END FROM (SELECT user_id FROM crm.directory_queue LIMIT ")
         .bigint(MAX_APPLIED_BY_READ + 1)
-        .sql(") q) AS pending, (SELECT n FROM chosen) AS total_count, m.* FROM (SELECT) nothing LEFT JOIN (SELECT ")
+        .sql(
+            ") q) AS pending, (SELECT n FROM chosen) AS total_count, m.* FROM (SELECT) nothing LEFT JOIN (\
+             SELECT r.*, keys.key FROM keys CROSS JOIN LATERAL (SELECT ",
+        )
         .sql(PAGE_COLUMNS)
+        // Not pulled up: PostgreSQL would read all of a small table rather than look up as many rows as a page may have.
         .sql(concat!(
-            ", keys.key FROM keys JOIN \"user\" u ON u.id = keys.user_id COLLATE \"default\"",
-            " JOIN customer_profile p ON p.user_id = u.id LEFT JOIN loyalty_account l ON l.customer_id = u.id",
+            " FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
+            " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
             join_chips!(),
-            ") m ON true ORDER BY "
+            " WHERE u.id = keys.user_id COLLATE \"default\" OFFSET 0) r) m ON true ORDER BY "
         ))
         .sql(order.page)
 }
