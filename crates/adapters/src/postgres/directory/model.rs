@@ -192,6 +192,11 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         .bigint(limit)
         // The bound lets PostgreSQL plan for few rows; no page is longer.
         .sql(", 0) FROM chosen)");
+    rows_of_keys(statement, &order)
+}
+
+/// Adds the rows of the page with the ids in `keys`, and the state of the model.
+fn rows_of_keys<'q>(statement: Statement<'q>, order: &Order) -> Statement<'q> {
     statement
         .sql(")) z LIMIT 100) SELECT (SELECT s.is_ready AND s.version = ")
         .bigint(MODEL_VERSION)
