@@ -214,22 +214,26 @@ BEGIN
   RETURN true;
 END $$;
 
--- Compares the model with the platform's tables, but for customers that are queued.
+-- Compares the model with the platform's tables, but for customers that are queued ('*': everyone).
 CREATE FUNCTION crm.directory_verify(OUT entries bigint, OUT searches bigint, OUT counts bigint) LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 BEGIN
   WITH queued AS MATERIALIZED (SELECT DISTINCT user_id FROM crm.directory_queue),
   truth AS MATERIALIZED (
-    SELECT t.* FROM crm.directory_truth(NULL) t WHERE t.user_id COLLATE "C" NOT IN (SELECT user_id FROM queued)),
+    SELECT t.* FROM crm.directory_truth(NULL) t
+    WHERE t.user_id COLLATE "C" NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued)),
   want AS MATERIALIZED (
     SELECT t.user_id COLLATE "C" AS user_id, x.tag COLLATE "C" AS tag, t.ltv, t.visits, t.noshows, t.gems, t.last_visit,
       t.name COLLATE "C" AS name
     FROM truth t CROSS JOIN LATERAL unnest(array_prepend('', t.tags)) x (tag)),
   have AS MATERIALIZED (
     SELECT e.user_id, e.tag, e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.name COLLATE "C" AS name
-    FROM crm.directory_entry e WHERE e.user_id NOT IN (SELECT user_id FROM queued)),
+    FROM crm.directory_entry e
+    WHERE e.user_id NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued)),
   want_text AS (SELECT user_id COLLATE "C" AS user_id, tags, text COLLATE "C" AS text FROM truth),
-  have_text AS (SELECT s.user_id, s.tags, s.text FROM crm.directory_search s WHERE s.user_id NOT IN (SELECT user_id FROM queued))
+  have_text AS (
+    SELECT s.user_id, s.tags, s.text FROM crm.directory_search s
+    WHERE s.user_id NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued))
   SELECT
     (SELECT count(DISTINCT d.user_id) FROM ((TABLE want EXCEPT TABLE have) UNION ALL (TABLE have EXCEPT TABLE want)) d),
     (SELECT count(DISTINCT d.user_id) FROM
