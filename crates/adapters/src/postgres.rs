@@ -13,6 +13,7 @@ mod foreign_keys;
 mod health;
 pub mod migrate;
 mod note;
+mod operator;
 pub(crate) mod pool;
 pub(crate) mod schema;
 pub mod schema_check;

@@ -9,15 +9,16 @@ use diesel::{
     dsl::sql,
     migration::{self, Migration, MigrationMetadata, MigrationName, MigrationSource},
     pg::Pg,
-    sql_types::{BigInt, Bool, Text},
+    sql_types::Text,
 };
 use diesel_async::{AsyncMigrationHarness, AsyncPgConnection, RunQueryDsl as _, SimpleAsyncConnection as _};
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness as _, embed_migrations};
 use thiserror::Error;
-use tokio::time::{Instant, interval_at};
+use tokio::time::Instant;
 
 use super::{
     connect::{Connector, PlatformSchema},
+    operator::{exists, pause, readers_of, take_lock},
     pool::Pool,
 };
 
@@ -41,9 +42,6 @@ const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 /// The back-off before the first retry of a migration. It doubles with each retry, up to [`LONGEST_BACK_OFF`].
 const FIRST_BACK_OFF: Duration = Duration::from_millis(500);
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(8);
-
-/// How often an instance asks whether another one has ended.
-const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How long [`migrate`] retries a migration, and how long it waits for another instance.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
@@ -77,12 +75,12 @@ type Migrations = Vec<Box<dyn Migration<Pg>>>;
 /// diesel keeps its table, whose name it does not qualify.
 struct InPlatformSchema {
     migration: Box<dyn Migration<Pg>>,
-    schema: PlatformSchema,
+    search_path: String,
 }
 
 impl Migration<Pg> for InPlatformSchema {
     fn run(&self, connection: &mut dyn BoxableConnection<Pg>) -> migration::Result<()> {
-        connection.batch_execute(&format!("SET LOCAL search_path = {}", self.schema.quoted()))?;
+        connection.batch_execute(&self.search_path)?;
         self.migration.run(connection)?;
         Ok(connection.batch_execute("SET LOCAL search_path = crm")?)
     }
@@ -131,7 +129,9 @@ pub async fn migrate_within(connector: &Connector, timeout: Duration) -> Result<
     // A migration may take long, but no statement of it may wait long.
     let settings = format!("SET statement_timeout = 0; SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
     connection.batch_execute(&settings).await?;
-    lock_out_other_instances(&mut connection, timeout).await?;
+    if !take_lock(&mut connection, LOCK, timeout).await? {
+        return Err(MigrateError::Busy(timeout));
+    }
     let mut applied = Vec::new();
     if !exists(&mut connection, BOOKKEEPING).await? {
         connection.batch_execute(&bookkeeping_statements(connector.schema())).await?;
@@ -142,35 +142,13 @@ pub async fn migrate_within(connector: &Connector, timeout: Duration) -> Result<
     let mut back_off = FIRST_BACK_OFF;
     let began = Instant::now();
     loop {
-        match apply_pending(&mut harness, connector.schema(), &mut applied) {
+        match apply_pending(&mut harness, connector, &mut applied) {
             // Rolled back: no lock is held during the back-off, and the platform's statements proceed.
             Err(MigrateError::Locked(_)) if began.elapsed() < timeout => pause(back_off).await,
             outcome => return outcome.map(|()| applied),
         }
         back_off = LONGEST_BACK_OFF.min(back_off * 2);
     }
-}
-
-/// Takes the advisory lock, which ends with the connection, whatever happens to this process. It asks repeatedly, because
-/// a statement that waits holds a snapshot: vacuum would keep dead rows for it, and concurrent index builds would wait.
-async fn lock_out_other_instances(connection: &mut AsyncPgConnection, timeout: Duration) -> Result<(), MigrateError> {
-    let began = Instant::now();
-    loop {
-        let statement = sql::<Bool>("SELECT pg_try_advisory_lock(").bind::<BigInt, _>(LOCK).sql(")");
-        let is_locked: bool = statement.get_result(connection).await?;
-        if is_locked {
-            return Ok(());
-        }
-        if began.elapsed() >= timeout {
-            return Err(MigrateError::Busy(timeout));
-        }
-        pause(POLL_INTERVAL).await;
-    }
-}
-
-/// Waits without a statement, and so without a snapshot.
-pub(super) async fn pause(duration: Duration) {
-    interval_at(Instant::now() + duration, duration).tick().await;
 }
 
 /// Applies the pending migrations and adds their names to `applied`.
@@ -182,13 +160,13 @@ pub(super) async fn pause(duration: Duration) {
 /// reason after that time does no harm: it was one transaction, so nothing of it is applied.
 fn apply_pending(
     harness: &mut AsyncMigrationHarness<AsyncPgConnection>,
-    schema: &PlatformSchema,
+    connector: &Connector,
     applied: &mut Vec<String>,
 ) -> Result<(), MigrateError> {
     let known: Vec<_> = harness.applied_migrations().map_err(MigrateError::Migration)?;
     let known: Vec<String> = known.iter().map(ToString::to_string).collect();
     for migration in pending_in(&known)? {
-        let migration = InPlatformSchema { migration, schema: schema.clone() };
+        let migration = InPlatformSchema { migration, search_path: connector.search_path("SET LOCAL") };
         let began = Instant::now();
         if let Err(cause) = harness.run_migration(&migration) {
             let has_waited = began.elapsed() >= LOCK_TIMEOUT;
@@ -204,7 +182,8 @@ fn apply_pending(
 /// its rows and the rights on it are copied, and it stays, because instances of those versions still read it.
 fn bookkeeping_statements(schema: &PlatformSchema) -> String {
     let former = former_bookkeeping(schema);
-    let literal = former.replace('\'', "''");
+    let literal = format!("'{}'", former.replace('\'', "''"));
+    let readers = readers_of(&literal);
     format!(
         "BEGIN;
          DO $$ BEGIN
@@ -215,14 +194,10 @@ fn bookkeeping_statements(schema: &PlatformSchema) -> String {
            run_on  timestamp NOT NULL DEFAULT CURRENT_TIMESTAMP
          );
          DO $$ DECLARE reader text; BEGIN
-           IF to_regclass('{literal}') IS NOT NULL THEN
+           IF to_regclass({literal}) IS NOT NULL THEN
              INSERT INTO {BOOKKEEPING} SELECT version, run_on FROM {former};
              FOR reader IN
-               SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
-               FROM (SELECT relacl AS acl FROM pg_class WHERE oid = to_regclass('{literal}')
-                     UNION ALL SELECT attacl FROM pg_attribute WHERE attrelid = to_regclass('{literal}')) a,
-                 aclexplode(a.acl)
-               WHERE privilege_type = 'SELECT'
+               {readers}
              LOOP
                EXECUTE 'GRANT USAGE ON SCHEMA crm TO ' || reader;
                EXECUTE 'GRANT SELECT ON {BOOKKEEPING} TO ' || reader;
@@ -264,11 +239,6 @@ pub(super) async fn is_current(pool: &Pool) -> Result<bool, StoreError> {
         pool.read_rows(|| sql::<Text>("SELECT version FROM crm.__diesel_schema_migrations")).await?;
     let pending = pending_in(&applied).map_err(|error| StoreError::Unexpected(Box::new(error)))?;
     Ok(pending.is_empty())
-}
-
-async fn exists(connection: &mut AsyncPgConnection, table: &str) -> QueryResult<bool> {
-    let statement = sql::<Bool>("SELECT to_regclass(").bind::<Text, _>(table).sql(") IS NOT NULL");
-    statement.get_result(connection).await
 }
 
 fn pending_in(applied: &[String]) -> Result<Migrations, MigrateError> {

@@ -35,7 +35,7 @@ use super::{
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// One snapshot holds everything that such a transaction reads.
-const BEGIN_APPLYING: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+const BEGIN_MODEL_UPDATE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 
 /// Waits until no other transaction writes to the directory's read model. The snapshot is taken by the first query, so it
 /// begins after this, and no query may come before. The model can be computed anew, so the commit need not reach the disk.
@@ -100,9 +100,9 @@ impl Pool {
             }
         };
         let begin_model_update = match session.mode {
-            PoolMode::Session => format!("{BEGIN_APPLYING}; {LOCK_MODEL}"),
+            PoolMode::Session => format!("{BEGIN_MODEL_UPDATE}; {LOCK_MODEL}"),
             PoolMode::Transaction => format!(
-                "{BEGIN_APPLYING}; {}; {search_path}; {LOCK_MODEL}; {}",
+                "{BEGIN_MODEL_UPDATE}; {}; {search_path}; {LOCK_MODEL}; {}",
                 session.statements("SET LOCAL"),
                 english_messages("true")
             ),

@@ -176,8 +176,7 @@ impl Metrics {
             "Client connections closed at once because their address had its share",
             connection_refusals.clone(),
         );
-        registry.register_collector(Box::new(PoolCollector(store.clone())));
-        registry.register_collector(Box::new(DirectoryCollector(store)));
+        registry.register_collector(Box::new(StoreCollector(store)));
         registry.register_collector(Box::new(RateLimitCollector(rate_limits)));
         // From the first scrape on: a counter that appears with its first count has no rate yet.
         for policy in [USER_POLICY, ADDRESS_POLICY] {
@@ -299,16 +298,16 @@ fn reason_label(reason: NotSignedIn) -> &'static str {
     }
 }
 
-/// The pool's gauges.
-struct PoolCollector(Arc<dyn StoreHealth>);
+/// The pool's connections, and how the directory was read.
+struct StoreCollector(Arc<dyn StoreHealth>);
 
-impl fmt::Debug for PoolCollector {
+impl fmt::Debug for StoreCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PoolCollector")
+        f.write_str("StoreCollector")
     }
 }
 
-impl Collector for PoolCollector {
+impl Collector for StoreCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let Connections { max, used, idle, waiting } = self.0.connections();
         let gauge = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
@@ -324,21 +323,6 @@ impl Collector for PoolCollector {
         ] {
             gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        Ok(())
-    }
-}
-
-/// How the directory was read.
-struct DirectoryCollector(Arc<dyn StoreHealth>);
-
-impl fmt::Debug for DirectoryCollector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DirectoryCollector")
-    }
-}
-
-impl Collector for DirectoryCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let DirectoryReadCounts { clean, applied, direct, repaired, uses_model } = self.0.directory_reads();
         let help = "Pages of the directory, by the way they were read";
         let mut reads = encoder.encode_descriptor("crm_directory_reads", help, None, MetricType::Counter)?;

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         connect::{Connector, PlatformSchema},
-        migrate::pause,
+        operator::{exists, pause, readers_of, take_lock},
         statement::{Statement, name_key, named_row, search_text},
         timestamp::PgTimestamp,
     },
@@ -228,29 +228,26 @@ pub struct Differences {
 /// See [`DirectoryModelError`]. What was done stays, and another call continues there.
 pub async fn install(connector: &Connector, on_progress: OnProgress<'_>) -> Result<(), DirectoryModelError> {
     let mut session = Session::begin(connector).await?;
-    let mut state = session.state().await?;
-    if state.as_ref().is_some_and(|state| state.version != MODEL_VERSION || !state.is_current_collation) {
-        on_progress(Progress::Step("removing the model of another version or collation"));
-        session.remove().await?;
-        state = None;
+    let state = session.state().await?;
+    // Without a trigger, changes may have gone unnoticed.
+    let continued = match state.filter(|state| state.version == MODEL_VERSION && state.is_current_collation) {
+        Some(state) if session.has_triggers().await? => Some(state),
+        _ => None,
+    };
+    match continued {
+        Some(StateRow { is_ready: true, .. }) => {
+            on_progress(Progress::Step("the model is installed"));
+            return Ok(());
+        }
+        Some(_) => on_progress(Progress::Step("continuing an installation that was interrupted")),
+        None => {
+            on_progress(Progress::Step("creating tables, functions and triggers"));
+            // Another model, or what an interrupted command or a partial restore has left.
+            session.remove().await?;
+            session.create_objects().await?;
+            session.create_triggers().await?;
+        }
     }
-    if state.as_ref().is_some_and(|state| state.is_ready) && session.has_triggers().await? {
-        on_progress(Progress::Step("the model is installed"));
-        return Ok(());
-    }
-    if state.is_none() {
-        on_progress(Progress::Step("creating tables and functions"));
-        // A partial restore may have left some of them.
-        session.remove().await?;
-        session.create_objects().await?;
-    } else if !session.has_triggers().await? {
-        // Changes may have gone unnoticed.
-        on_progress(Progress::Step("removing a model whose triggers are missing"));
-        session.remove().await?;
-        session.create_objects().await?;
-    }
-    on_progress(Progress::Step("creating triggers"));
-    session.create_triggers().await?;
     on_progress(Progress::Step("computing customers"));
     session.fill(on_progress).await?;
     on_progress(Progress::Step("creating indexes"));
@@ -359,17 +356,10 @@ impl Session {
         if !exists(&mut connection, "crm.__diesel_schema_migrations").await? {
             return Err(DirectoryModelError::NotMigrated);
         }
-        let began = Instant::now();
-        loop {
-            let statement = sql::<Bool>("SELECT pg_try_advisory_lock(").bind::<BigInt, _>(LOCK).sql(")");
-            if statement.get_result(&mut connection).await? {
-                return Ok(Self { connection, schema: connector.schema().clone() });
-            }
-            if began.elapsed() >= RETRY_TIMEOUT {
-                return Err(DirectoryModelError::Busy);
-            }
-            pause(BACK_OFF).await;
+        if !take_lock(&mut connection, LOCK, RETRY_TIMEOUT).await? {
+            return Err(DirectoryModelError::Busy);
         }
+        Ok(Self { connection, schema: connector.schema().clone() })
     }
 
     async fn batch(&mut self, statements: &str) -> QueryResult<()> {
@@ -406,21 +396,18 @@ impl Session {
             "INSERT INTO crm.directory_state (version, collation_version)
              SELECT {MODEL_VERSION}, pg_collation_actual_version('pg_catalog.\"und-x-icu\"'::regcollation)"
         );
-        let grants = "DO $$ DECLARE role text; BEGIN
-              FOR role IN
-                SELECT DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(grantee)) END
-                FROM (SELECT relacl AS acl FROM pg_class WHERE oid = 'crm.__diesel_schema_migrations'::regclass
-                      UNION ALL
-                      SELECT attacl FROM pg_attribute WHERE attrelid = 'crm.__diesel_schema_migrations'::regclass) a,
-                  aclexplode(a.acl)
-                WHERE privilege_type = 'SELECT'
+        let readers = readers_of("'crm.__diesel_schema_migrations'");
+        let grants = format!(
+            "DO $$ DECLARE role text; BEGIN
+              FOR role IN {readers}
               LOOP
                 EXECUTE 'GRANT SELECT ON crm.directory_state, crm.directory_queue, crm.directory_count,
                   crm.directory_entry, crm.directory_search TO ' || role;
                 EXECUTE 'GRANT UPDATE ON crm.directory_lock TO ' || role;
                 EXECUTE 'GRANT EXECUTE ON FUNCTION crm.directory_apply, crm.directory_expand, crm.directory_scrub TO ' || role;
               END LOOP;
-            END $$";
+            END $$"
+        );
         self.batch(&format!("BEGIN; {objects}; {functions}; {state}; {REVOKE}; {grants}; COMMIT")).await
     }
 
@@ -434,20 +421,11 @@ impl Session {
                 // ALWAYS: also for rows that logical replication applies.
                 let statements = format!(
                     "BEGIN;
-                     DROP TRIGGER IF EXISTS {trigger} ON {table};
                      CREATE TRIGGER {trigger} AFTER {events} ON {table} FOR EACH {level} EXECUTE FUNCTION crm.{function}();
                      ALTER TABLE {table} ENABLE ALWAYS TRIGGER {trigger};
                      COMMIT"
                 );
-                let is_there = "SELECT count(*) FROM pg_trigger WHERE tgenabled = 'A' AND tgname = ";
-                let statement = sql::<BigInt>(is_there)
-                    .bind::<Text, _>(trigger)
-                    .sql(" AND tgrelid = ")
-                    .bind::<Text, _>(&table)
-                    .sql("::regclass");
-                if statement.get_result::<i64>(&mut self.connection).await? == 0 {
-                    self.retry(&statements, watched.table).await?;
-                }
+                self.retry(&statements, watched.table).await?;
             }
         }
         Ok(())
@@ -608,9 +586,4 @@ impl WatchedTable {
             .replace("{old}", &columns("OLD"))
             .replace("{new}", &columns("NEW"))
     }
-}
-
-async fn exists(connection: &mut AsyncPgConnection, table: &str) -> QueryResult<bool> {
-    let statement = sql::<Bool>("SELECT to_regclass(").bind::<Text, _>(table).sql(") IS NOT NULL");
-    statement.get_result(connection).await
 }
