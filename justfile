@@ -28,9 +28,13 @@ mutants *args:
     @mkdir -p target
     @exec .just/tool cargo-mutants mutants --package crm-domain "$@"
 
-# Measure a release build beside pgbench (docs/BENCHMARKS.md); the argument is seconds a figure
+# Measure a release build beside pgbench (docs/BENCHMARKS.md); the arguments are seconds a figure and customers
 bench *args:
     @exec .just/bench "$@"
+
+# Measure the directory's read model beside the direct statement; the arguments are numbers of customers
+bench-directory *args:
+    @exec .just/bench-directory "$@"
 
 # Check format, dependencies, lints and documentation; warnings are errors
 lint:

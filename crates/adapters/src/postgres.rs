@@ -11,6 +11,7 @@ pub mod directory;
 pub mod error;
 mod foreign_keys;
 mod health;
+pub mod indexes;
 pub mod migrate;
 mod note;
 mod operator;

@@ -1,4 +1,5 @@
-//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm directory …`, `crm healthcheck`, `crm openapi`.
+//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm directory …`, `crm indexes`,
+//! `crm healthcheck`, `crm openapi`.
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -7,7 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::{
     commands::{
         directory::{self, DirectoryCommand},
-        healthcheck, migrate, openapi, serve,
+        healthcheck, indexes, migrate, openapi, serve,
     },
     config::Problems,
 };
@@ -35,6 +36,12 @@ enum Command {
         #[command(subcommand)]
         command: DirectoryCommand,
     },
+    /// List indexes on the platform's tables that this service would use and that are missing; exits with 1 when any is.
+    Indexes {
+        /// Create them, beside running reads and writes. Can be repeated after an interruption.
+        #[arg(long)]
+        create: bool,
+    },
     /// Ask the service that runs with the same settings whether it lives: exits with 0 when it does. For containers.
     Healthcheck {
         /// Ask whether it is ready for requests, too: then a database that is away is a failure.
@@ -57,6 +64,7 @@ pub fn run() -> ExitCode {
         Command::Openapi => openapi::run(),
         Command::Migrate { check } => migrate::run(check),
         Command::Directory { command } => directory::run(&command),
+        Command::Indexes { create } => indexes::run(create),
     };
     match outcome {
         Ok(code) => code,

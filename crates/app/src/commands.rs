@@ -2,6 +2,7 @@
 
 pub(crate) mod directory;
 pub(crate) mod healthcheck;
+pub(crate) mod indexes;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod serve;

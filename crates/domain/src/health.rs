@@ -17,6 +17,41 @@ pub struct Connections {
     pub waiting: usize,
 }
 
+/// The state of the directory's read model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DirectoryModelState {
+    /// No model is installed.
+    #[default]
+    NotInstalled,
+    /// The installation has begun and is not complete.
+    Incomplete,
+    /// The model is of another version of this service.
+    OtherVersion,
+    /// Text is ordered and folded otherwise than when the model was built: ICU was updated.
+    OtherCollation,
+    /// Triggers are missing or disabled, so changes may have gone unnoticed.
+    MissingTriggers,
+    /// The store refused to read the model.
+    Unreadable,
+    /// Pages are read from the model.
+    InUse,
+}
+
+impl DirectoryModelState {
+    /// What the operator does so that the model is used; `None` where it is in use, or was never installed.
+    #[must_use]
+    pub fn advice(self) -> Option<&'static str> {
+        match self {
+            Self::NotInstalled | Self::InUse => None,
+            Self::Incomplete => Some("the installation is not complete; run `crm directory install`"),
+            Self::OtherVersion => Some("the model is of another version; run `crm directory install`"),
+            Self::OtherCollation => Some("ICU was updated; run `crm directory rebuild`"),
+            Self::MissingTriggers => Some("triggers are missing or disabled; run `crm directory rebuild`"),
+            Self::Unreadable => Some("the model cannot be read; run `crm directory status` and `crm directory verify`"),
+        }
+    }
+}
+
 /// How a store read the pages of the directory since the process started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DirectoryReadCounts {
@@ -28,8 +63,8 @@ pub struct DirectoryReadCounts {
     pub direct: u64,
     /// Customers in the read model that were found wrong and repaired. Anything but 0 is a fault.
     pub repaired: u64,
-    /// Whether the read model is in use.
-    pub uses_model: bool,
+    /// The read model's state when this process last looked.
+    pub model: DirectoryModelState,
 }
 
 /// The store's health.

@@ -14,8 +14,11 @@ use crate::{
     audit::{AuditEntry, AuditWrites},
     clock::{Clock, MockClock, MockMonotonicClock, MonotonicClock},
     customer::{Profile, ports::ProfileWrites},
-    ids::{BookingId, Ids, ProfileId, TagId, UserId},
-    note::{Note, ports::NoteWrites},
+    ids::{Ids, ProfileId, TagId, UserId},
+    note::{
+        Note,
+        ports::{NoteTarget, NoteWrites},
+    },
     role::{Actor, Role},
     store_error::StoreError,
     tag::{
@@ -34,12 +37,11 @@ mockall::mock! {
     impl ProfileWrites for UnitOfWork {
         async fn lock_profile(&mut self, id: &UserId) -> Result<Option<Profile>, StoreError>;
         async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError>;
-        async fn customer_exists(&mut self, id: &UserId) -> Result<bool, StoreError>;
     }
 
     #[async_trait]
     impl NoteWrites for UnitOfWork {
-        async fn booking_is_of_customer(&mut self, booking: &BookingId, customer: &UserId) -> Result<bool, StoreError>;
+        async fn find_note_target(&mut self, note: &Note) -> Result<NoteTarget, StoreError>;
         async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError>;
     }
 

@@ -9,18 +9,12 @@ use crm_domain::{
     ids::{ProfileId, UserId},
     store_error::StoreError,
 };
-use diesel::{
-    ExpressionMethods as _, QueryDsl as _,
-    dsl::exists,
-    select,
-    sql_types::{Bool, Date, Integer, Json, Nullable, Text, Timestamptz},
-};
+use diesel::sql_types::{Bool, Date, Integer, Json, Nullable, Text, Timestamptz};
 use time::OffsetDateTime;
 
 use super::{
     Postgres,
     chip::Chips,
-    schema::customer_profile,
     statement::{Statement, join_chips, named_row},
     timestamp::{PgDate, PgTimestamp},
     unit_of_work::PgUnitOfWork,
@@ -228,17 +222,16 @@ impl ProfileWrites for PgUnitOfWork {
     }
 
     async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError> {
-        let statement = diesel::update(customer_profile::table.find(profile.id.as_str())).set((
-            customer_profile::noshow_count.eq(profile.noshow_count),
-            customer_profile::booking_requires_approval.eq(profile.booking_requires_approval),
-            customer_profile::updated_at.eq(profile.updated_at),
-        ));
+        // By hand: diesel prepares an `UPDATE` anew each time, in two round trips of its own.
+        let statement = Statement::new("UPDATE customer_profile SET noshow_count = ")
+            .bigint(profile.noshow_count.into())
+            .sql("::int, booking_requires_approval = ")
+            .sql(if profile.booking_requires_approval { "true" } else { "false" })
+            .sql(", updated_at = ")
+            .timestamp(profile.updated_at)
+            .sql(" WHERE id = ")
+            .text(profile.id.as_str());
         self.execute(statement).await?;
         Ok(())
-    }
-
-    async fn customer_exists(&mut self, id: &UserId) -> Result<bool, StoreError> {
-        let statement = select(exists(customer_profile::table.filter(customer_profile::user_id.eq(id.as_str()))));
-        self.row(statement).await.map(Option::unwrap_or_default)
     }
 }

@@ -5,23 +5,21 @@ use crm_domain::{
     ids::{BookingId, NoteId, UserId},
     note::{
         ListedNote, Note, NoteContent,
-        ports::{NoteReads, NoteWrites},
+        ports::{NoteReads, NoteTarget, NoteWrites},
     },
     page::{Page, PageRequest},
     store_error::StoreError,
 };
 use diesel::{
-    ExpressionMethods as _, QueryDsl as _, QueryableByName, deserialize,
-    dsl::exists,
+    ExpressionMethods as _, QueryableByName, deserialize,
     pg::Pg,
     row::NamedRow,
-    select,
     sql_types::{Bool, Nullable, Text, Timestamptz},
 };
 
 use super::{
     Postgres,
-    schema::{booking, customer_note},
+    schema::customer_note,
     statement::{PageLine, Statement, column, named_row},
     timestamp::PgTimestamp,
     unit_of_work::PgUnitOfWork,
@@ -37,6 +35,13 @@ named_row! {
         content: Text => String,
         created_at: Timestamptz => PgTimestamp,
         author_name: Text => String,
+    }
+}
+
+named_row! {
+    struct TargetRow {
+        customer_exists: Bool => bool,
+        booking_is_of_customer: Bool => bool,
     }
 }
 
@@ -100,10 +105,24 @@ fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
 
 #[async_trait]
 impl NoteWrites for PgUnitOfWork {
-    async fn booking_is_of_customer(&mut self, booking: &BookingId, customer: &UserId) -> Result<bool, StoreError> {
-        let statement =
-            select(exists(booking::table.find(booking.as_str()).filter(booking::customer_id.eq(customer.as_str()))));
-        self.row(statement).await.map(Option::unwrap_or_default)
+    async fn find_note_target(&mut self, note: &Note) -> Result<NoteTarget, StoreError> {
+        // By hand: both look-ups in one round trip.
+        let mut statement = Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+            .text(note.customer.as_str())
+            .sql(") AS customer_exists, ");
+        statement = match &note.booking {
+            Some(booking) => statement
+                .sql("EXISTS (SELECT FROM booking WHERE id = ")
+                .text(booking.as_str())
+                .sql(" AND customer_id = ")
+                .text(note.customer.as_str())
+                .sql(")"),
+            None => statement.sql("true"),
+        };
+        let row: Option<TargetRow> = self.row(statement.sql(" AS booking_is_of_customer")).await?;
+        let row = row.ok_or_else(|| StoreError::Unexpected("a statement without a row".into()))?;
+        let TargetRow { customer_exists, booking_is_of_customer } = row;
+        Ok(NoteTarget { customer_exists, booking_is_of_customer })
     }
 
     async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError> {

@@ -20,16 +20,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    customer_profile (id) {
-        id -> Text,
-        user_id -> Text,
-        noshow_count -> Integer,
-        booking_requires_approval -> Bool,
-        updated_at -> Timestamptz,
-    }
-}
-
-diesel::table! {
     customer_tag (id) {
         id -> Text,
         name -> Text,
@@ -46,13 +36,6 @@ diesel::table! {
         tag_id -> Text,
         assigned_by -> Text,
         assigned_at -> Timestamptz,
-    }
-}
-
-diesel::table! {
-    booking (id) {
-        id -> Text,
-        customer_id -> Text,
     }
 }
 

@@ -93,7 +93,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("expires_at", READ).not_null(),
             column("token", READ).not_null(),
         ],
-        unique: &[unique(&["token"])],
+        unique: &[],
         is_deleted_from: false,
     },
     NeededTable {

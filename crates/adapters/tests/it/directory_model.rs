@@ -18,7 +18,7 @@ use crm_adapters::{
 };
 use crm_domain::{
     directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
-    health::StoreHealth as _,
+    health::{DirectoryModelState, StoreHealth as _},
     page::{PageNumber, PageRequest, PageSize},
 };
 use proptest::{
@@ -169,7 +169,7 @@ fn query() -> impl Strategy<Value = DirectoryQuery> {
 async fn services(database: &TestDatabase) -> (Postgres, Postgres) {
     let (direct, model) = (database.postgres(), database.postgres());
     model.maintain_directory_model_once().await.unwrap();
-    assert!(model.directory_reads().uses_model);
+    assert_eq!(model.directory_reads().model, DirectoryModelState::InUse);
     (direct, model)
 }
 
@@ -270,7 +270,9 @@ async fn uninstalling_leaves_no_trace_and_reads_go_on_meanwhile() {
     platform::customer(&client, "new", "New").await;
     let query = DirectoryQuery::default();
     assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
-    assert!(!model.directory_reads().uses_model);
+    assert_eq!(model.directory_reads().model, DirectoryModelState::Unreadable);
+    model.maintain_directory_model_once().await.unwrap();
+    assert_eq!(model.directory_reads().model, DirectoryModelState::NotInstalled);
     install(&database).await;
     model.maintain_directory_model_once().await.unwrap();
     assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());
@@ -365,28 +367,30 @@ async fn the_model_never_fails_a_statement_of_the_platform() {
 /// A new version of ICU may order and fold text in another way: until `rebuild` the direct statement answers.
 #[tokio::test]
 async fn a_model_of_another_collation_version_or_without_a_trigger_is_not_used() {
+    use DirectoryModelState::{InUse, Incomplete, MissingTriggers, OtherCollation, OtherVersion};
     let database = TestDatabase::migrated();
     let client = database.client().await;
     arrange(&client).await;
-    for change in [
-        "UPDATE crm.directory_state SET collation_version = '1.2.3'",
-        "UPDATE crm.directory_state SET version = version + 1",
-        "UPDATE crm.directory_state SET is_ready = false",
-        "ALTER TABLE \"user\" DISABLE TRIGGER crm_directory_rows",
-        "DROP TRIGGER crm_directory_truncate ON loyalty_account",
+    for (change, state) in [
+        ("UPDATE crm.directory_state SET collation_version = '1.2.3'", OtherCollation),
+        ("UPDATE crm.directory_state SET version = version + 1", OtherVersion),
+        ("UPDATE crm.directory_state SET is_ready = false", Incomplete),
+        ("ALTER TABLE \"user\" DISABLE TRIGGER crm_directory_rows", MissingTriggers),
+        ("DROP TRIGGER crm_directory_truncate ON loyalty_account", MissingTriggers),
     ] {
         install(&database).await;
         let postgres = database.postgres();
         postgres.maintain_directory_model_once().await.unwrap();
-        assert!(postgres.directory_reads().uses_model);
+        assert_eq!(postgres.directory_reads().model, DirectoryModelState::InUse);
         client.batch_execute(change).await.unwrap();
         postgres.maintain_directory_model_once().await.unwrap();
-        assert!(!postgres.directory_reads().uses_model, "{change}");
+        assert_eq!(postgres.directory_reads().model, state, "{change}");
         let status = install::status(&database.connector()).await.unwrap().unwrap();
-        assert!(!status.is_usable(), "{change}");
+        assert_eq!(status.state, state, "{change}");
+        assert!(state.advice().is_some());
     }
     install(&database).await;
-    assert!(install::status(&database.connector()).await.unwrap().unwrap().is_usable());
+    assert_eq!(install::status(&database.connector()).await.unwrap().unwrap().state, InUse);
 }
 
 /// The scrubber finds and repairs what changed without a trigger.

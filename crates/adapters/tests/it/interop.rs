@@ -2,7 +2,10 @@
 //!
 //! The library runs in Node (`tests/better-auth/issuer.mjs`) on the platform's own tables.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
 use crm_adapters::{
     better_auth::{
@@ -22,6 +25,12 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout, Command},
 };
 
+/// The path of Node.
+pub(super) fn node() -> PathBuf {
+    let found = std::env::split_paths(&path()).map(|folder| folder.join("node")).find(|node| node.exists());
+    found.expect("Node on the PATH")
+}
+
 /// The library in its own process.
 pub(super) struct Issuer {
     process: Child,
@@ -37,8 +46,7 @@ impl Issuer {
             "`just test` installs the library; or `npm ci` in {}",
             folder.display()
         );
-        let path = std::env::split_paths(&path()).map(|folder| folder.join("node")).find(|node| node.exists());
-        let mut process = Command::new(path.expect("Node on the PATH"))
+        let mut process = Command::new(node())
             .arg("issuer.mjs")
             .current_dir(folder)
             // An inherited BETTER_AUTH_SECRETS would override the secret of the test.

@@ -109,7 +109,6 @@ async fn a_nullable_column_is_named() {
 /// Every key that a join or an `ON CONFLICT` relies on: table, columns and the platform's constraint.
 const KEYS: &[(&str, &str, &str)] = &[
     ("user", "id", "user_pkey"),
-    ("session", "token", "session_token_unique"),
     ("customer_profile", "id", "customer_profile_pkey"),
     ("customer_profile", "user_id", "customer_profile_user_id_unique"),
     ("loyalty_account", "customer_id", "loyalty_account_customer_id_unique"),
@@ -168,8 +167,8 @@ async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
     let client = database.client().await;
     client
         .batch_execute(
-            "ALTER TABLE session DROP CONSTRAINT session_token_unique;
-             ALTER TABLE session ADD CONSTRAINT session_token_unique UNIQUE (token) DEFERRABLE",
+            "ALTER TABLE loyalty_account DROP CONSTRAINT loyalty_account_customer_id_unique;
+             ALTER TABLE loyalty_account ADD CONSTRAINT loyalty_account_customer_id_unique UNIQUE (customer_id) DEFERRABLE",
         )
         .await
         .unwrap();

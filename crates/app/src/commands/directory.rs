@@ -7,6 +7,7 @@ use std::{
 
 use clap::Subcommand;
 use crm_adapters::postgres::directory::install::{self, Differences, Progress, Status};
+use crm_domain::health::DirectoryModelState;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime;
 
@@ -58,16 +59,11 @@ fn print_status(status: Option<&Status>) -> anyhow::Result<ExitCode> {
         )?;
         return Ok(ExitCode::FAILURE);
     };
-    let advice = match status {
-        Status { is_ready: false, .. } => "no: the installation is not complete; run `crm directory install`",
-        status if status.version != status.expected_version => {
-            "no: it is of another version; run `crm directory install`"
-        }
-        Status { is_current_collation: false, .. } => "no: ICU was updated; run `crm directory rebuild`",
-        Status { has_triggers: false, .. } => "no: triggers are missing or disabled; run `crm directory rebuild`",
-        _ => "yes",
+    let in_use = match (status.state, status.state.advice()) {
+        (DirectoryModelState::InUse, _) => "yes".to_owned(),
+        (_, advice) => format!("no: {}", advice.unwrap_or_default()),
     };
-    writeln!(stdout, "in use          {advice}")?;
+    writeln!(stdout, "in use          {in_use}")?;
     writeln!(stdout, "version         {} (this program uses {})", status.version, status.expected_version)?;
     writeln!(stdout, "customers       {}", status.customers)?;
     writeln!(stdout, "queued changes  {}", status.queued)?;
@@ -77,7 +73,7 @@ fn print_status(status: Option<&Status>) -> anyhow::Result<ExitCode> {
     if let Some(installed) = status.installed_at {
         writeln!(stdout, "installed       {installed}")?;
     }
-    Ok(if status.is_usable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.state == DirectoryModelState::InUse { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print_differences(differences: Option<Differences>) -> anyhow::Result<ExitCode> {

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crm_domain::{health::StoreHealth, rate_limit::RateLimits};
+use crm_domain::{
+    health::{DirectoryModelState, StoreHealth},
+    rate_limit::RateLimits,
+};
 use tokio::sync::Mutex;
 
 /// How long a report is valid.
@@ -45,6 +48,11 @@ impl HealthMonitor {
     #[must_use]
     pub fn new(store: Arc<dyn StoreHealth>, rate_limits: Arc<dyn RateLimits>) -> Self {
         Self(Arc::new(Monitored { store, rate_limits, latest: Mutex::new(None) }))
+    }
+
+    /// The state of the directory's read model, which this process looks at every second.
+    pub(crate) fn directory_model(&self) -> DirectoryModelState {
+        self.0.store.directory_reads().model
     }
 
     /// The report of the last second, or a new one. Callers that come meanwhile wait for the same report. All checks

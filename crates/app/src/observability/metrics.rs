@@ -11,7 +11,7 @@ use std::{
 };
 
 use crm_domain::{
-    health::{Connections, DirectoryReadCounts, StoreHealth},
+    health::{Connections, DirectoryModelState, DirectoryReadCounts, StoreHealth},
     rate_limit::RateLimits,
     session::NotSignedIn,
     store_error::StoreError,
@@ -323,7 +323,7 @@ impl Collector for StoreCollector {
         ] {
             gauge(value).encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
         }
-        let DirectoryReadCounts { clean, applied, direct, repaired, uses_model } = self.0.directory_reads();
+        let DirectoryReadCounts { clean, applied, direct, repaired, model } = self.0.directory_reads();
         let help = "Pages of the directory, by the way they were read";
         let mut reads = encoder.encode_descriptor("crm_directory_reads", help, None, MetricType::Counter)?;
         for (way, value) in [("model", clean), ("model_after_apply", applied), ("direct", direct)] {
@@ -335,7 +335,7 @@ impl Collector for StoreCollector {
         ConstCounter::new(repaired).encode(descriptor)?;
         let help = "Whether the directory is read from its read model";
         let descriptor = encoder.encode_descriptor("crm_directory_uses_model", help, None, MetricType::Gauge)?;
-        ConstGauge::new(i64::from(uses_model)).encode(descriptor)
+        ConstGauge::new(i64::from(model == DirectoryModelState::InUse)).encode(descriptor)
     }
 }
 
@@ -366,7 +366,8 @@ mod tests {
     fn metrics() -> Metrics {
         let mut store = MockStoreHealth::new();
         store.expect_connections().return_const(Connections { max: 10, used: 3, idle: 2, waiting: 1 });
-        let reads = DirectoryReadCounts { clean: 7, applied: 6, direct: 5, repaired: 0, uses_model: true };
+        let reads =
+            DirectoryReadCounts { clean: 7, applied: 6, direct: 5, repaired: 0, model: DirectoryModelState::InUse };
         store.expect_directory_reads().return_const(reads);
         let mut rate_limits = MockRateLimits::new();
         rate_limits.expect_tracked_keys().return_const(Some(4));

@@ -8,7 +8,7 @@ use crm_adapters::{
         BetterAuth,
         cookie::{CookieName, Secret},
     },
-    postgres::Postgres,
+    postgres::{Pool, Postgres},
     rate_limit::memory::MemoryRateLimits,
     testing::{
         TestDatabase,
@@ -129,13 +129,19 @@ impl TestApp {
 
     pub(crate) async fn start_with(settings: HttpSettings) -> Self {
         let database = TestDatabase::migrated();
+        let pool = database.pool();
+        Self::start_on(database, pool, settings).await
+    }
+
+    /// Starts on connections of the caller's choice to that database.
+    pub(crate) async fn start_on(database: TestDatabase, pool: Pool, settings: HttpSettings) -> Self {
         let client = database.client().await;
         for role in ROLES {
             let id = format!("usr_{role}");
             platform::user(&client, &id, &format!("The {role}"), Some(role)).await;
             platform::sign_in(&client, &id).await;
         }
-        let services = web::Data::new(Services::new(ports(&database)));
+        let services = web::Data::new(Services::new(ports(pool)));
         let metrics = services.metrics.clone();
         let lifecycle = Arc::new(Lifecycle::default());
         let server = server::start(services, &settings, lifecycle.clone()).unwrap();
@@ -240,8 +246,7 @@ impl TestApp {
 }
 
 /// The real adapters, except the clock and the id generator.
-fn ports(database: &TestDatabase) -> Ports {
-    let pool = database.pool();
+fn ports(pool: Pool) -> Ports {
     let sessions = BetterAuth {
         cookie_name: CookieName::new(false, "better-auth", None),
         secret: Secret::new(SECRET).unwrap(),

@@ -33,6 +33,7 @@ async fn every_check_passes_on_a_healthy_instance() {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": null,
         "checks": {"database": passed, "schema": passed, "migrations": passed, "rateLimits": passed},
+        "directory": {"source": "tables", "advice": null},
     });
     assert_eq!(health, expected);
     for target in ["/livez", "/readyz", "/api/health"] {

@@ -73,6 +73,7 @@ fn adapter_types_are_named_only_where_they_are_configured() {
             "config.rs",
             "config/reader.rs",
             "commands/directory.rs",
+            "commands/indexes.rs",
             "commands/migrate.rs",
             "commands/serve.rs",
         ]

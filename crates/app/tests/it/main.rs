@@ -21,6 +21,7 @@ mod process;
 mod queries;
 mod random_input;
 mod redis;
+mod round_trips;
 mod service;
 mod slow_clients;
 mod telemetry;

@@ -24,7 +24,4 @@ pub trait ProfileWrites {
 
     /// Stores the gates and `updated_at` of a locked profile.
     async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError>;
-
-    /// Whether a user with that id has a customer profile.
-    async fn customer_exists(&mut self, id: &UserId) -> Result<bool, StoreError>;
 }

@@ -40,17 +40,16 @@ impl Notes {
         booking: Option<BookingId>,
     ) -> Result<Note, NoteError> {
         let written = self.store.transaction(async |unit| {
-            if !unit.customer_exists(&customer).await? {
-                return Err(NoteError::CustomerNotFound);
-            }
-            if let Some(booking) = &booking
-                && !unit.booking_is_of_customer(booking, &customer).await?
-            {
-                return Err(NoteError::BookingNotOfCustomer);
-            }
             // Not before the unit of work has begun, which may have waited for a connection.
             let created_at = self.clock.now();
             let note = Note { id: self.ids.note(), customer, author: actor.id.clone(), booking, content, created_at };
+            let target = unit.find_note_target(&note).await?;
+            if !target.customer_exists {
+                return Err(NoteError::CustomerNotFound);
+            }
+            if !target.booking_is_of_customer {
+                return Err(NoteError::BookingNotOfCustomer);
+            }
             // Both were there a moment ago; either may be gone by now.
             unit.insert_note(&note).await.map_err(|error| match error {
                 StoreError::Missing(Reference::Customer) => NoteError::CustomerNotFound,
@@ -70,7 +69,7 @@ impl Notes {
 mod tests {
     use super::*;
     use crate::{
-        note::ports::MockNoteReads,
+        note::ports::{MockNoteReads, NoteTarget},
         role::Role,
         testing::{MockUnitOfWork, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable},
     };
@@ -90,20 +89,25 @@ mod tests {
             .await
     }
 
+    /// A unit of work that looks once for what the note refers to.
+    fn unit_that_finds(customer_exists: bool, booking_is_of_customer: bool) -> MockUnitOfWork {
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_find_note_target()
+            .times(1)
+            .returning(move |_| Ok(NoteTarget { customer_exists, booking_is_of_customer }));
+        unit
+    }
+
     /// A unit of work that finds the customer and the booking and must be rolled back.
     fn unit_that_rolls_back() -> MockUnitOfWork {
-        let mut unit = MockUnitOfWork::new();
-        unit.expect_customer_exists().returning(|_| Ok(true));
-        unit.expect_booking_is_of_customer().returning(|_, _| Ok(true));
+        let mut unit = unit_that_finds(true, true);
         unit.expect_rollback().times(1).returning(|| Ok(()));
         unit
     }
 
     #[tokio::test]
     async fn a_note_is_inserted_audited_and_committed() {
-        let mut unit = MockUnitOfWork::new();
-        unit.expect_customer_exists().returning(|_| Ok(true));
-        unit.expect_booking_is_of_customer().times(1).returning(|_, _| Ok(true));
+        let mut unit = unit_that_finds(true, true);
         unit.expect_insert_note()
             .times(1)
             .withf(|note| note.author.as_str() == "usr_desk" && note.created_at == NOW)
@@ -120,9 +124,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_note_without_a_booking_skips_the_booking_check() {
-        let mut unit = MockUnitOfWork::new();
-        unit.expect_customer_exists().returning(|_| Ok(true));
+    async fn a_note_needs_no_booking() {
+        let mut unit = unit_that_finds(true, true);
         unit.expect_insert_note().returning(|_| Ok(()));
         unit.expect_insert_audit_entry().returning(|_| Ok(()));
         unit.expect_commit().times(1).returning(|| Ok(()));
@@ -130,9 +133,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_customer_is_reported_before_the_booking_check() {
-        let mut unit = MockUnitOfWork::new();
-        unit.expect_customer_exists().returning(|_| Ok(false));
+    async fn an_unknown_customer_is_reported_before_the_booking() {
+        let mut unit = unit_that_finds(false, false);
         unit.expect_rollback().times(1).returning(|| Ok(()));
         let answer = write(unit, Some("bkg_of_another")).await;
         assert!(matches!(answer, Err(NoteError::CustomerNotFound)), "{answer:?}");
@@ -140,9 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_booking_of_another_customer_is_rejected() {
-        let mut unit = MockUnitOfWork::new();
-        unit.expect_customer_exists().returning(|_| Ok(true));
-        unit.expect_booking_is_of_customer().returning(|_, _| Ok(false));
+        let mut unit = unit_that_finds(true, false);
         unit.expect_rollback().times(1).returning(|| Ok(()));
         let answer = write(unit, Some("bkg_of_another")).await;
         assert!(matches!(answer, Err(NoteError::BookingNotOfCustomer)), "{answer:?}");

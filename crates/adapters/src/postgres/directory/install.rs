@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crm_domain::health::DirectoryModelState;
 use diesel::{
     QueryResult,
     dsl::sql,
@@ -83,7 +84,7 @@ const WATCHED: [WatchedTable; 4] = [
 ];
 
 /// The number of triggers of a complete model: one for rows and one for `TRUNCATE` on each table.
-pub(super) const TRIGGERS: i64 = 8;
+const TRIGGERS: i64 = 8;
 
 /// Everybody may execute a new function, so the right is taken from them and given to the roles of the service.
 const REVOKE: &str = "REVOKE ALL ON FUNCTION crm.directory_apply, crm.directory_expand, crm.directory_scrub, \
@@ -177,12 +178,8 @@ pub struct Status {
     pub version: i64,
     /// The version that this program uses.
     pub expected_version: i64,
-    /// Whether the installation is complete.
-    pub is_ready: bool,
-    /// Whether ICU orders and folds text as it did when the model was built.
-    pub is_current_collation: bool,
-    /// Whether every trigger exists and is enabled.
-    pub has_triggers: bool,
+    /// Whether reads may use it.
+    pub state: DirectoryModelState,
     /// Customers in the model.
     pub customers: u64,
     /// Changes that are not in the model yet.
@@ -193,11 +190,14 @@ pub struct Status {
     pub installed_at: Option<OffsetDateTime>,
 }
 
-impl Status {
-    /// Whether reads may use the model.
-    #[must_use]
-    pub fn is_usable(&self) -> bool {
-        self.is_ready && self.version == self.expected_version && self.is_current_collation && self.has_triggers
+/// The state of a model that was found.
+pub(super) fn state_of(version: i64, is_ready: bool, is_current_collation: bool, triggers: i64) -> DirectoryModelState {
+    match (is_ready, version == MODEL_VERSION, is_current_collation, triggers == TRIGGERS) {
+        (_, false, ..) => DirectoryModelState::OtherVersion,
+        (false, ..) => DirectoryModelState::Incomplete,
+        (_, _, false, _) => DirectoryModelState::OtherCollation,
+        (.., false) => DirectoryModelState::MissingTriggers,
+        (true, true, true, true) => DirectoryModelState::InUse,
     }
 }
 
@@ -307,9 +307,7 @@ pub async fn status(connector: &Connector) -> Result<Option<Status>, DirectoryMo
         Status {
             version,
             expected_version: MODEL_VERSION,
-            is_ready,
-            is_current_collation,
-            has_triggers: triggers == TRIGGERS,
+            state: state_of(version, is_ready, is_current_collation, triggers),
             customers: customers.unsigned_abs(),
             queued: queued.unsigned_abs(),
             oldest_queued_at: oldest_queued_at.map(OffsetDateTime::from),

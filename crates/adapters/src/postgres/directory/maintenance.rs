@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crm_domain::store_error::StoreError;
+use crm_domain::{health::DirectoryModelState, store_error::StoreError};
 use diesel::{
     dsl::sql,
     sql_types::{BigInt, Bool, Nullable},
@@ -16,8 +16,8 @@ use super::{
         error::store_error,
         statement::{Statement, named_row},
     },
-    install::{TRIGGERS, enabled_triggers, is_current_collation},
-    model::{self, AppliedRow, MODEL_VERSION},
+    install::{enabled_triggers, is_current_collation, state_of},
+    model::{self, AppliedRow},
 };
 
 /// How often the model is looked at, and queued customers are computed anew.
@@ -84,7 +84,7 @@ impl Postgres {
         let exists =
             || sql::<Bool>("SELECT coalesce(has_table_privilege(to_regclass('crm.directory_state'), 'SELECT'), false)");
         if self.pool.read_row::<bool, _>(exists).await? != Some(true) {
-            self.directory_model.set_usable(false);
+            self.directory_model.set(DirectoryModelState::NotInstalled);
             return Ok(None);
         }
         let statement = || {
@@ -98,11 +98,11 @@ impl Postgres {
             ))
         };
         let row: Option<ModelRow> = self.pool.read_row(statement).await?;
-        let usable = row.filter(|row| {
-            row.is_ready && row.version == MODEL_VERSION && row.is_current_collation && row.triggers == TRIGGERS
+        let state = row.as_ref().map_or(DirectoryModelState::Incomplete, |row| {
+            state_of(row.version, row.is_ready, row.is_current_collation, row.triggers)
         });
-        self.directory_model.set_usable(usable.is_some());
-        Ok(usable)
+        self.directory_model.set(state);
+        Ok(row.filter(|_| state == DirectoryModelState::InUse))
     }
 
     /// Computes a batch of queued customers anew; gives their number.

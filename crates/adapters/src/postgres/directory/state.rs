@@ -1,13 +1,19 @@
 //! What this process knows of the read model, and how often it used it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{
+    PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
+};
 
-use crm_domain::{health::DirectoryReadCounts, store_error::StoreError};
+use crm_domain::{
+    health::{DirectoryModelState, DirectoryReadCounts},
+    store_error::StoreError,
+};
 
 /// The read model as this process knows it.
 #[derive(Debug, Default)]
 pub(in crate::postgres) struct DirectoryModel {
-    is_usable: AtomicBool,
+    state: RwLock<DirectoryModelState>,
     repaired: AtomicU64,
     clean: AtomicU64,
     applied: AtomicU64,
@@ -28,19 +34,19 @@ pub(super) enum Way {
 impl DirectoryModel {
     /// Whether reads may try the model. Each of them makes sure in its own snapshot.
     pub(super) fn is_usable(&self) -> bool {
-        self.is_usable.load(Ordering::Relaxed)
+        self.state() == DirectoryModelState::InUse
     }
 
     /// How the directory was read.
     pub(in crate::postgres) fn reads(&self) -> DirectoryReadCounts {
-        let Self { is_usable, repaired, clean, applied, direct } = self;
+        let Self { state: _, repaired, clean, applied, direct } = self;
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         DirectoryReadCounts {
             clean: count(clean),
             applied: count(applied),
             direct: count(direct),
             repaired: count(repaired),
-            uses_model: is_usable.load(Ordering::Relaxed),
+            model: self.state(),
         }
     }
 
@@ -60,18 +66,29 @@ impl DirectoryModel {
 
     /// Lets the direct statement answer until the model has been looked at again.
     pub(super) fn give_up(&self, error: &StoreError) {
-        if self.is_usable.swap(false, Ordering::Relaxed) {
+        if self.swap(DirectoryModelState::Unreadable) == DirectoryModelState::InUse {
             tracing::warn!(%error, "the directory's read model cannot be read; the direct statement answers");
         }
     }
 
-    pub(super) fn set_usable(&self, is_usable: bool) {
-        if self.is_usable.swap(is_usable, Ordering::Relaxed) != is_usable {
-            tracing::info!(
-                is_usable,
-                "the directory is read from its {}",
-                if is_usable { "read model" } else { "tables" }
-            );
+    /// Notes what was found. Logs when it is something new.
+    pub(super) fn set(&self, state: DirectoryModelState) {
+        if self.swap(state) == state {
+            return;
         }
+        match (state, state.advice()) {
+            (DirectoryModelState::InUse, _) => tracing::info!("the directory is read from its read model"),
+            (_, None) => tracing::info!("the directory is read from its tables"),
+            (_, Some(advice)) => tracing::warn!(advice, "the directory is read from its tables"),
+        }
+    }
+
+    fn state(&self) -> DirectoryModelState {
+        *self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn swap(&self, state: DirectoryModelState) -> DirectoryModelState {
+        let mut current = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *current, state)
     }
 }

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use actix_web::{HttpResponse, http::StatusCode, web};
+use crm_domain::health::DirectoryModelState;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -105,6 +106,22 @@ struct CheckResponse {
     latency_ms: u64,
 }
 
+/// From what the pages of the directory are read.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+enum DirectorySource {
+    ReadModel,
+    Tables,
+}
+
+#[derive(Serialize, ToSchema)]
+struct DirectoryResponse {
+    /// `readModel` where it is installed and in use, else the platform's `tables`.
+    source: DirectorySource,
+    /// What the operator does so that an installed read model is used.
+    advice: Option<&'static str>,
+}
+
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct HealthResponse {
     /// `unhealthy` when the database fails, `degraded` when another check does.
@@ -117,6 +134,7 @@ pub(in crate::http) struct HealthResponse {
     /// `database`, `schema`, `migrations`, `rateLimits`.
     #[schema(value_type = BTreeMap<String, CheckResponse>)]
     checks: BTreeMap<&'static str, CheckResponse>,
+    directory: DirectoryResponse,
 }
 
 /// Health, as the platform documents it
@@ -149,12 +167,20 @@ pub(in crate::http) async fn health(
         let latency_ms = u64::try_from(check.took.as_millis()).unwrap_or(u64::MAX);
         (check.name, CheckResponse { status: check_status(check.passed), latency_ms })
     });
+    let directory_model = services.health.directory_model();
     let body = HealthResponse {
         status: overall,
         timestamp: Rfc3339(services.clock.now()),
         version: env!("CARGO_PKG_VERSION"),
         uptime: lifecycle.uptime().as_secs(),
         checks: checks.collect(),
+        directory: DirectoryResponse {
+            source: match directory_model {
+                DirectoryModelState::InUse => DirectorySource::ReadModel,
+                _ => DirectorySource::Tables,
+            },
+            advice: directory_model.advice(),
+        },
     };
     envelope::bare(status, &body)
 }
