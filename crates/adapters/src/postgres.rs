@@ -12,6 +12,7 @@ pub mod error;
 mod foreign_keys;
 mod health;
 pub mod indexes;
+mod integer;
 pub mod migrate;
 mod note;
 mod operator;
@@ -23,7 +24,7 @@ mod tag;
 mod timestamp;
 mod unit_of_work;
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 pub use pool::{Pool, PoolSettings};
 
@@ -35,12 +36,19 @@ pub struct Postgres {
     pool: Pool,
     foreign_keys: foreign_keys::ForeignKeyCache,
     directory_model: Arc<DirectoryModel>,
+    /// Whether the database refused writes when it was last asked.
+    refuses_writes: Arc<AtomicBool>,
 }
 
 impl Postgres {
     /// The adapters on that pool.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self { pool, foreign_keys: foreign_keys::ForeignKeyCache::default(), directory_model: Arc::default() }
+        Self {
+            pool,
+            foreign_keys: foreign_keys::ForeignKeyCache::default(),
+            directory_model: Arc::default(),
+            refuses_writes: Arc::default(),
+        }
     }
 }

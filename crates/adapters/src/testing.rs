@@ -174,7 +174,7 @@ fn template() -> &'static str {
                     .await
                     .expect("a template");
                 let connector = Connector::parse(&address_of(&unfinished)).expect("the test server's address");
-                migrate::migrate(&connector).await.expect("the migrations");
+                migrate::migrate(&connector, migrate::Platform::Standalone).await.expect("the migrations");
                 rename(&admin, &unfinished, &name).await;
             }
         });

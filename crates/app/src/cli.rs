@@ -1,4 +1,4 @@
-//! The command line: `crm serve`, `crm migrate`, `crm migrate --check`, `crm directory …`, `crm indexes`,
+//! The command line: `crm serve`, `crm migrate`, `crm check`, `crm settings`, `crm directory …`, `crm indexes`,
 //! `crm healthcheck`, `crm openapi`.
 
 use std::{io::Write as _, process::ExitCode};
@@ -7,15 +7,21 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
+        check,
         directory::{self, DirectoryCommand},
-        healthcheck, indexes, migrate, openapi, serve,
+        exit_code::exit_code,
+        healthcheck, indexes, migrate, openapi, serve, settings,
     },
     config::Problems,
 };
 
 /// The customer CRM service of the Royal Glow salon platform.
 #[derive(Debug, Parser)]
-#[command(name = "crm", version, after_help = "Settings come from the environment: see .env.example.")]
+#[command(
+    name = "crm",
+    version,
+    after_help = "Settings come from the environment; `crm settings` prints them all.\nExit codes: 0 done, 1 not done or something found, 2 the database cannot be reached or wrong usage, 78 wrong configuration."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -30,7 +36,18 @@ enum Command {
         /// Change nothing: print what is pending, and exit with 1 when anything is.
         #[arg(long)]
         check: bool,
+        /// Make the platform's tables too where they are missing, in an empty database for a demonstration or for tests.
+        #[arg(long)]
+        standalone: bool,
     },
+    /// Say whether `serve` would work on this database, and what to do where it would not; exits with 0 or 1.
+    Check {
+        /// Print the grants of the service's role instead. Needs neither settings nor a database.
+        #[arg(long, value_name = "ROLE")]
+        grants: Option<String>,
+    },
+    /// Print every setting with its default and meaning.
+    Settings,
     /// Install, check or remove the directory's read model, which keeps pages fast with many customers.
     Directory {
         #[command(subcommand)]
@@ -62,7 +79,10 @@ pub fn run() -> ExitCode {
         Command::Serve => serve::run(),
         Command::Healthcheck { ready } => healthcheck::run(ready),
         Command::Openapi => openapi::run(),
-        Command::Migrate { check } => migrate::run(check),
+        Command::Migrate { check, standalone } => migrate::run(check, standalone),
+        Command::Check { grants: Some(role) } => check::print_grants(&role),
+        Command::Check { grants: None } => check::run(),
+        Command::Settings => settings::run(),
         Command::Directory { command } => directory::run(&command),
         Command::Indexes { create } => indexes::run(create),
     };
@@ -75,7 +95,7 @@ pub fn run() -> ExitCode {
                 Some(problems) => write!(stderr, "{problems}"),
                 None => writeln!(stderr, "crm: {error:#}"),
             };
-            ExitCode::FAILURE
+            exit_code(&error)
         }
     }
 }

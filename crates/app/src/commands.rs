@@ -1,8 +1,11 @@
 //! The commands of the command line, a file for each.
 
+pub(crate) mod check;
 pub(crate) mod directory;
+pub(crate) mod exit_code;
 pub(crate) mod healthcheck;
 pub(crate) mod indexes;
 pub(crate) mod migrate;
 pub(crate) mod openapi;
 pub(crate) mod serve;
+pub(crate) mod settings;

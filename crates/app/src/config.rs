@@ -10,6 +10,7 @@ mod reader;
 mod settings;
 mod source;
 pub mod telemetry;
+pub mod warnings;
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -113,6 +114,15 @@ impl HealthAddress {
         let address = metrics_address.or_else(|| reader.address("BIND_ADDRESS"));
         let tls = metrics_address.is_none() && reader.text("TLS_CERT_FILE").is_some();
         reader.finish(address.map(|address| Self { address, tls }))
+    }
+}
+
+impl DatabaseConfig {
+    /// Reads what `crm check` needs: the address and the settings of the pool.
+    pub fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let database = read_database(&mut reader);
+        reader.finish(database)
     }
 }
 
@@ -269,6 +279,10 @@ mod tests {
     impl Source for HashMap<&'static str, &'static str> {
         fn value(&self, name: &str) -> Result<Option<String>, NotUtf8> {
             Ok(self.get(name).map(|value| (*value).to_owned()))
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.keys().map(|name| (*name).to_owned()).collect()
         }
     }
 

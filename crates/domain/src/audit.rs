@@ -43,7 +43,7 @@ pub enum AuditValue {
     /// A yes or no.
     Boolean(bool),
     /// A count.
-    Integer(i32),
+    Integer(i64),
     /// Text.
     Text(String),
     /// A moment, in UTC.

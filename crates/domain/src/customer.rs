@@ -33,12 +33,12 @@ pub struct NoShowCountError;
 
 /// How often a customer did not come: 0 to 2147483647, what the column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NoShowCount(i32);
+pub struct NoShowCount(i64);
 
 impl NoShowCount {
     /// Accepts 0 to 2147483647.
     pub fn parse(value: i128) -> Result<Self, NoShowCountError> {
-        i32::try_from(value).ok().filter(|value| *value >= 0).map(Self).ok_or(NoShowCountError)
+        i32::try_from(value).ok().filter(|value| *value >= 0).map(|value| Self(value.into())).ok_or(NoShowCountError)
     }
 }
 
@@ -62,13 +62,13 @@ pub struct CustomerView {
     /// The birthday.
     pub date_of_birth: Option<Date>,
     /// Completed visits.
-    pub total_visits: i32,
+    pub total_visits: i64,
     /// Spend in paise.
-    pub total_spent_paise: i32,
+    pub total_spent_paise: i64,
     /// No-shows.
-    pub noshow_count: i32,
+    pub noshow_count: i64,
     /// Cancellations too late.
-    pub late_cancellation_count: i32,
+    pub late_cancellation_count: i64,
     /// Whether the salon confirms each booking by hand.
     pub booking_requires_approval: bool,
     /// First visit, UTC.
@@ -76,7 +76,7 @@ pub struct CustomerView {
     /// Last visit, UTC.
     pub last_visit_at: Option<OffsetDateTime>,
     /// The loyalty balance; `None` without a loyalty account.
-    pub gems_balance: Option<i32>,
+    pub gems_balance: Option<i64>,
     /// When the user was made, UTC.
     pub created_at: OffsetDateTime,
     /// The customer's tags, by name.
@@ -117,15 +117,15 @@ pub struct Profile {
     /// Last visit, UTC.
     pub last_visit_at: Option<OffsetDateTime>,
     /// Completed visits.
-    pub total_visits: i32,
+    pub total_visits: i64,
     /// Spend in paise.
-    pub total_spent_paise: i32,
+    pub total_spent_paise: i64,
     /// Gate: no-shows.
-    pub noshow_count: i32,
+    pub noshow_count: i64,
     /// Cancellations too late.
-    pub late_cancellation_count: i32,
+    pub late_cancellation_count: i64,
     /// Completed bookings in a row.
-    pub consecutive_completed_bookings: i32,
+    pub consecutive_completed_bookings: i64,
     /// Gate: whether the salon confirms each booking by hand.
     pub booking_requires_approval: bool,
     /// When the row was made, UTC.

@@ -109,17 +109,17 @@ pub struct CustomerSummary {
     /// The profile's phone number, as typed.
     pub phone: Option<String>,
     /// Completed visits.
-    pub total_visits: i32,
+    pub total_visits: i64,
     /// Spend in paise.
-    pub total_spent_paise: i32,
+    pub total_spent_paise: i64,
     /// No-shows.
-    pub noshow_count: i32,
+    pub noshow_count: i64,
     /// First visit, UTC.
     pub first_visit_at: Option<OffsetDateTime>,
     /// Last visit, UTC.
     pub last_visit_at: Option<OffsetDateTime>,
     /// The loyalty balance; `None` without a loyalty account.
-    pub gems_balance: Option<i32>,
+    pub gems_balance: Option<i64>,
     /// When the user was made, UTC.
     pub created_at: OffsetDateTime,
     /// The customer's tags, by name.

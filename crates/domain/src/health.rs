@@ -67,6 +67,15 @@ pub struct DirectoryReadCounts {
     pub model: DirectoryModelState,
 }
 
+/// What a store lacks of what this service needs, a line each, for operators.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreLacks {
+    /// Tables, columns, types, privileges and the like.
+    pub schema: Vec<String>,
+    /// Why writes are refused; empty when they are not.
+    pub writes: Vec<String>,
+}
+
 /// The store's health.
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
@@ -74,8 +83,9 @@ pub trait StoreHealth: Send + Sync {
     /// Asks the store for an answer: it can be reached.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Whether the store has every table, column and privilege that this service needs.
-    async fn has_schema(&self) -> Result<bool, StoreError>;
+    /// What the store lacks of what this service needs. A store that has begun to refuse writes has its idle connections
+    /// closed, because new ones may lead to another server.
+    async fn find_lacks(&self) -> Result<StoreLacks, StoreError>;
 
     /// Whether every migration that this service knows is applied.
     async fn is_migrated(&self) -> Result<bool, StoreError>;

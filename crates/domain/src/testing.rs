@@ -132,7 +132,7 @@ pub fn actor(id: &str, role: Role) -> Actor {
 
 /// A stored profile of that user with those gates.
 #[must_use]
-pub fn profile(user_id: &str, noshow_count: i32, booking_requires_approval: bool) -> Profile {
+pub fn profile(user_id: &str, noshow_count: i64, booking_requires_approval: bool) -> Profile {
     let then = datetime!(2025-09-10 05:30 UTC);
     Profile {
         id: ProfileId::from_stored(format!("prof_of_{user_id}")),

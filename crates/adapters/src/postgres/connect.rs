@@ -27,6 +27,9 @@ use tokio_util::task::AbortOnDropHandle;
 /// How long a host that does not answer is waited for where no pool's timeout counts.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long the search for a pooler in transaction mode may take.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// The longest that sent data may stay unacknowledged by the server's host.
 const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -264,8 +267,7 @@ impl Connector {
 
     /// Connects. In [`PoolMode::Session`] the connection gets its `settings` here; otherwise each of its transactions does.
     pub async fn connect(&self, settings: SessionSettings) -> ConnectionResult<DrivenConnection> {
-        let failed = |error: tokio_postgres::Error| ConnectionError::BadConnection(cause_of(&error));
-        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(failed)?;
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
         let driver = AbortOnDropHandle::new(tokio::spawn(async move {
             // The statement that waits for a result gets this error too.
             let _ = connection.await;
@@ -278,7 +280,7 @@ impl Connector {
         };
         // diesel-async sets a new connection's time zone and encoding by prepared statements. In a transaction they meet the
         // same connection of the server as their preparation did, also behind a pooler.
-        client.batch_execute(&format!("BEGIN; {for_session}")).await.map_err(failed)?;
+        client.batch_execute(&format!("BEGIN; {for_session}")).await.map_err(connection_failure)?;
         let mut connection = AsyncPgConnection::try_from(client).await?;
         connection.batch_execute("COMMIT").await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         if settings.mode == PoolMode::Transaction {
@@ -287,18 +289,48 @@ impl Connector {
         Ok(DrivenConnection { connection, driver })
     }
 
+    /// Whether a pooler in transaction mode is between this service and PostgreSQL: then two connections that are both open
+    /// meet the same server process, or one meets two. `false` when a second connection cannot be had in time.
+    pub async fn is_behind_transaction_pooler(&self) -> ConnectionResult<bool> {
+        let mut pair = Vec::new();
+        for _ in 0..2 {
+            let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
+            pair.push((client, AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }))));
+        }
+        let [(first, _), (second, _)] = &pair[..] else { return Ok(false) };
+        let asking = async {
+            let before = server_process(first, "").await?;
+            // The pooler gives the transaction the server connection that is idle, so the other client needs another.
+            let other = server_process(second, "BEGIN; ").await?;
+            let after = server_process(first, "").await?;
+            Ok(before == other || before != after)
+        };
+        tokio::time::timeout(PROBE_TIMEOUT, asking).await.unwrap_or(Ok(false))
+    }
+
     /// Connects with the server's own timeouts: for migrations and checks.
     pub async fn connect_plainly(&self) -> ConnectionResult<AsyncPgConnection> {
-        let (client, connection) = self
-            .config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| ConnectionError::BadConnection(cause_of(&error)))?;
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
         let mut connection = AsyncPgConnection::try_from_client_and_connection(client, connection).await?;
         let set = self.search_path("SET");
         connection.batch_execute(&set).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
         Ok(connection)
     }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it stands in `map_err`")]
+fn connection_failure(error: tokio_postgres::Error) -> ConnectionError {
+    ConnectionError::BadConnection(cause_of(&error))
+}
+
+/// The id of the server process that a client meets at the moment.
+async fn server_process(client: &tokio_postgres::Client, before: &str) -> ConnectionResult<Option<String>> {
+    let messages =
+        client.simple_query(&format!("{before}SELECT pg_backend_pid()")).await.map_err(connection_failure)?;
+    Ok(messages.iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    }))
 }
 
 /// The message of an error's innermost cause: the outer ones only repeat that something failed.

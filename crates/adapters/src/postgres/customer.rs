@@ -9,12 +9,13 @@ use crm_domain::{
     ids::{ProfileId, UserId},
     store_error::StoreError,
 };
-use diesel::sql_types::{Bool, Date, Integer, Json, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Bool, Date, Json, Nullable, Text, Timestamptz};
 use time::OffsetDateTime;
 
 use super::{
     Postgres,
     chip::Chips,
+    integer::ApiInteger,
     statement::{Statement, join_chips, named_row},
     timestamp::{PgDate, PgTimestamp},
     unit_of_work::PgUnitOfWork,
@@ -31,14 +32,14 @@ named_row! {
         phone: Nullable<Text> => Option<String>,
         gender: Nullable<Text> => Option<String>,
         date_of_birth: Nullable<Date> => Option<PgDate>,
-        total_visits: Integer => i32,
-        total_spent_paise: Integer => i32,
-        noshow_count: Integer => i32,
-        late_cancellation_count: Integer => i32,
+        total_visits: BigInt => ApiInteger,
+        total_spent_paise: BigInt => ApiInteger,
+        noshow_count: BigInt => ApiInteger,
+        late_cancellation_count: BigInt => ApiInteger,
         booking_requires_approval: Bool => bool,
         first_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
         last_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
-        gems_balance: Nullable<Integer> => Option<i32>,
+        gems_balance: Nullable<BigInt> => Option<ApiInteger>,
         created_at: Timestamptz => PgTimestamp,
         tags: Json => Chips,
     }
@@ -75,14 +76,14 @@ impl From<CustomerRow> for CustomerView {
             phone,
             gender,
             date_of_birth: date_of_birth.map(time::Date::from),
-            total_visits,
-            total_spent_paise,
-            noshow_count,
-            late_cancellation_count,
+            total_visits: total_visits.into(),
+            total_spent_paise: total_spent_paise.into(),
+            noshow_count: noshow_count.into(),
+            late_cancellation_count: late_cancellation_count.into(),
             booking_requires_approval,
             first_visit_at: first_visit_at.map(OffsetDateTime::from),
             last_visit_at: last_visit_at.map(OffsetDateTime::from),
-            gems_balance,
+            gems_balance: gems_balance.map(i64::from),
             created_at: created_at.into(),
             tags: tags.into(),
         }
@@ -107,11 +108,11 @@ named_row! {
         utm_source: Nullable<Text> => Option<String>,
         first_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
         last_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
-        total_visits: Integer => i32,
-        total_spent_paise: Integer => i32,
-        noshow_count: Integer => i32,
-        late_cancellation_count: Integer => i32,
-        consecutive_completed_bookings: Integer => i32,
+        total_visits: BigInt => ApiInteger,
+        total_spent_paise: BigInt => ApiInteger,
+        noshow_count: BigInt => ApiInteger,
+        late_cancellation_count: BigInt => ApiInteger,
+        consecutive_completed_bookings: BigInt => ApiInteger,
         booking_requires_approval: Bool => bool,
         created_at: Timestamptz => PgTimestamp,
         updated_at: Timestamptz => PgTimestamp,
@@ -161,11 +162,11 @@ impl From<ProfileRow> for Profile {
             utm_source,
             first_visit_at: first_visit_at.map(OffsetDateTime::from),
             last_visit_at: last_visit_at.map(OffsetDateTime::from),
-            total_visits,
-            total_spent_paise,
-            noshow_count,
-            late_cancellation_count,
-            consecutive_completed_bookings,
+            total_visits: total_visits.into(),
+            total_spent_paise: total_spent_paise.into(),
+            noshow_count: noshow_count.into(),
+            late_cancellation_count: late_cancellation_count.into(),
+            consecutive_completed_bookings: consecutive_completed_bookings.into(),
             booking_requires_approval,
             created_at: created_at.into(),
             updated_at: updated_at.into(),
@@ -224,8 +225,8 @@ impl ProfileWrites for PgUnitOfWork {
     async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError> {
         // By hand: diesel prepares an `UPDATE` anew each time, in two round trips of its own.
         let statement = Statement::new("UPDATE customer_profile SET noshow_count = ")
-            .bigint(profile.noshow_count.into())
-            .sql("::int, booking_requires_approval = ")
+            .bigint(profile.noshow_count)
+            .sql(", booking_requires_approval = ")
             .sql(if profile.booking_requires_approval { "true" } else { "false" })
             .sql(", updated_at = ")
             .timestamp(profile.updated_at)

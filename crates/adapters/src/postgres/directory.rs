@@ -15,7 +15,7 @@ use crm_domain::{
     page::Page,
     store_error::StoreError,
 };
-use diesel::sql_types::{Integer, Json, Nullable, Text, Timestamptz};
+use diesel::sql_types::{BigInt, Json, Nullable, Text, Timestamptz};
 use time::OffsetDateTime;
 
 use self::{
@@ -27,6 +27,7 @@ use super::{
     Postgres,
     chip::Chips,
     error::store_error,
+    integer::ApiInteger,
     statement::{PageLine, named_row},
     timestamp::PgTimestamp,
 };
@@ -38,12 +39,12 @@ named_row! {
         name: Text => String,
         email: Text => String,
         phone: Nullable<Text> => Option<String>,
-        total_visits: Integer => i32,
-        total_spent_paise: Integer => i32,
-        noshow_count: Integer => i32,
+        total_visits: BigInt => ApiInteger,
+        total_spent_paise: BigInt => ApiInteger,
+        noshow_count: BigInt => ApiInteger,
         first_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
         last_visit_at: Nullable<Timestamptz> => Option<PgTimestamp>,
-        gems_balance: Nullable<Integer> => Option<i32>,
+        gems_balance: Nullable<BigInt> => Option<ApiInteger>,
         created_at: Timestamptz => PgTimestamp,
         tags: Json => Chips,
     }
@@ -70,12 +71,12 @@ impl From<CustomerRow> for CustomerSummary {
             name,
             email,
             phone,
-            total_visits,
-            total_spent_paise,
-            noshow_count,
+            total_visits: total_visits.into(),
+            total_spent_paise: total_spent_paise.into(),
+            noshow_count: noshow_count.into(),
             first_visit_at: first_visit_at.map(OffsetDateTime::from),
             last_visit_at: last_visit_at.map(OffsetDateTime::from),
-            gems_balance,
+            gems_balance: gems_balance.map(i64::from),
             created_at: created_at.into(),
             tags: tags.into(),
         }

@@ -20,6 +20,7 @@ use super::{
     connect::{Connector, PlatformSchema},
     operator::{exists, pause, readers_of, take_lock},
     pool::Pool,
+    schema_check::NEEDED,
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
@@ -46,6 +47,18 @@ const LONGEST_BACK_OFF: Duration = Duration::from_secs(8);
 /// How long [`migrate`] retries a migration, and how long it waits for another instance.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// What a migration may make of the platform's tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Platform {
+    /// The platform's users and sessions must be there already.
+    Existing,
+    /// An empty platform is wanted, for a demonstration or for tests.
+    Standalone,
+}
+
+/// The tables that only the platform makes: without them, the database or the schema is another one.
+const PLATFORM_TABLES: [&str; 2] = ["user", "session"];
+
 /// Why migrating failed. Only the operator sees these messages, so they may name tables.
 #[derive(Debug, Error)]
 pub enum MigrateError {
@@ -64,6 +77,17 @@ pub enum MigrateError {
          wait for that transaction or end it (pg_stat_activity shows it with an old xact_start), then run this again: {0}"
     )]
     Locked(Box<dyn std::error::Error + Send + Sync>),
+    /// This is not the platform's database, or not its schema. Nothing was changed.
+    #[error(
+        "there is no table {} in the schema {schema} of this database: check DATABASE_URL and DATABASE_SCHEMA. If an empty \
+         platform is wanted, for a demonstration or for tests, run `crm migrate --standalone`", tables.join(" and no table ")
+    )]
+    NotThePlatform {
+        /// The tables of the platform's that are missing.
+        tables: Vec<&'static str>,
+        /// The schema that `DATABASE_SCHEMA` names.
+        schema: String,
+    },
     /// A migration failed; those before it stay applied, it and those after it are not.
     #[error("a migration failed: {0}")]
     Migration(Box<dyn std::error::Error + Send + Sync>),
@@ -113,9 +137,10 @@ fn names(migrations: &Migrations) -> Vec<String> {
 ///
 /// # Errors
 ///
-/// [`MigrateError::Locked`] and [`MigrateError::Busy`] after two minutes; see [`migrate_within`].
-pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError> {
-    migrate_within(connector, RETRY_TIMEOUT).await
+/// [`MigrateError::NotThePlatform`]; [`MigrateError::Locked`] and [`MigrateError::Busy`] after two minutes; see
+/// [`migrate_within`].
+pub async fn migrate(connector: &Connector, platform: Platform) -> Result<Vec<String>, MigrateError> {
+    migrate_within(connector, platform, RETRY_TIMEOUT).await
 }
 
 /// Like [`migrate`], with `timeout` as the time for which it waits for another instance, and then for which it retries a
@@ -124,8 +149,15 @@ pub async fn migrate(connector: &Connector) -> Result<Vec<String>, MigrateError>
 /// # Errors
 ///
 /// [`MigrateError::Locked`] or [`MigrateError::Busy`] when that time has passed.
-pub async fn migrate_within(connector: &Connector, timeout: Duration) -> Result<Vec<String>, MigrateError> {
+pub async fn migrate_within(
+    connector: &Connector,
+    platform: Platform,
+    timeout: Duration,
+) -> Result<Vec<String>, MigrateError> {
     let mut connection = connector.connect_plainly().await?;
+    if platform == Platform::Existing {
+        require_platform(&mut connection, connector).await?;
+    }
     // A migration may take long, but no statement of it may wait long.
     let settings = format!("SET statement_timeout = 0; SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
     connection.batch_execute(&settings).await?;
@@ -213,9 +245,40 @@ fn former_bookkeeping(schema: &PlatformSchema) -> String {
     format!("{}.__diesel_schema_migrations", schema.quoted())
 }
 
-/// The names of the migrations that are not applied yet. Changes nothing.
-pub async fn pending(connector: &Connector) -> Result<Vec<String>, MigrateError> {
+async fn require_platform(connection: &mut AsyncPgConnection, connector: &Connector) -> Result<(), MigrateError> {
+    let mut tables = Vec::new();
+    for table in PLATFORM_TABLES {
+        if !exists(connection, &format!("{}.\"{table}\"", connector.schema().quoted())).await? {
+            tables.push(table);
+        }
+    }
+    if tables.is_empty() {
+        return Ok(());
+    }
+    Err(MigrateError::NotThePlatform { tables, schema: connector.schema().as_str().to_owned() })
+}
+
+/// Each table of the platform's that this service needs, and whether it is there. [`migrate`] makes those that are not.
+pub async fn platform_tables(connector: &Connector) -> Result<Vec<(&'static str, bool)>, MigrateError> {
     let mut connection = connector.connect_plainly().await?;
+    let mut tables = Vec::new();
+    for table in NEEDED.iter().map(|table| table.name).filter(|name| !name.starts_with("crm.")) {
+        let is_there = exists(&mut connection, &format!("{}.\"{table}\"", connector.schema().quoted())).await?;
+        tables.push((table, is_there));
+    }
+    Ok(tables)
+}
+
+/// The names of the migrations that are not applied yet. Changes nothing. The rights of the service's role are enough.
+///
+/// # Errors
+///
+/// [`MigrateError::NotThePlatform`], as [`migrate`].
+pub async fn pending(connector: &Connector, platform: Platform) -> Result<Vec<String>, MigrateError> {
+    let mut connection = connector.connect_plainly().await?;
+    if platform == Platform::Existing {
+        require_platform(&mut connection, connector).await?;
+    }
     if exists(&mut connection, BOOKKEEPING).await? {
         return Ok(names(&pending_in(&applied_in(&mut connection, BOOKKEEPING).await?)?));
     }

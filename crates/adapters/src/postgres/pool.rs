@@ -187,6 +187,13 @@ impl Pool {
         Ok(PooledConnection { connection: Some(connection), has_transaction: false })
     }
 
+    /// Closes the idle connections, and those in use when they come back: new ones may lead to another server, as after a
+    /// failover.
+    pub(crate) fn close_idle(&self) {
+        self.connections.manager().outdate_all();
+        self.connections.retain(|_, _| false);
+    }
+
     /// The connections right now.
     #[must_use]
     pub fn connections(&self) -> Connections {

@@ -3,203 +3,25 @@
 //! The list here differs from the tables in `schema` (types for diesel's query builder) and from the migration (whole
 //! tables): it says what each column is needed for, and whether it may hold `NULL`. Tests hold the three together.
 
-use std::collections::{HashMap, HashSet};
+mod advice;
+mod lack;
+mod needed;
+
+use std::collections::HashMap;
 
 use crm_domain::store_error::StoreError;
 use diesel::sql_types::{Bool, Text};
 
+use self::needed::{COLLATION, UniqueColumns};
+pub use self::{
+    advice::{advice, documented_grants},
+    lack::Lack,
+    needed::{NEEDED, NeededColumn, NeededTable},
+};
 use super::{
     pool::Pool,
     statement::{Statement, named_row},
 };
-
-/// A column that a statement of this service names.
-#[derive(Debug, Clone, Copy)]
-pub struct NeededColumn {
-    /// The column's name.
-    pub name: &'static str,
-    /// Whether it must be `NOT NULL`.
-    pub is_not_null: bool,
-    privileges: &'static [&'static str],
-}
-
-const fn column(name: &'static str, privileges: &'static [&'static str]) -> NeededColumn {
-    NeededColumn { name, is_not_null: false, privileges }
-}
-
-impl NeededColumn {
-    const fn not_null(self) -> Self {
-        Self { is_not_null: true, ..self }
-    }
-}
-
-/// A table that a statement of this service names.
-#[derive(Debug, Clone, Copy)]
-pub struct NeededTable {
-    /// The table's name; `crm.` stands before the names of this service's own tables.
-    pub name: &'static str,
-    /// Its columns.
-    pub columns: &'static [NeededColumn],
-    unique: &'static [UniqueColumns],
-    /// Whether rows are deleted.
-    is_deleted_from: bool,
-}
-
-/// Columns that must be unique together.
-#[derive(Debug, Clone, Copy)]
-struct UniqueColumns {
-    /// The columns' names in alphabetical order.
-    names: &'static [&'static str],
-    /// Whether a statement names them in `ON CONFLICT`. PostgreSQL then needs an index on exactly these columns, and
-    /// refuses the statement if any unique constraint on them is deferrable, even beside one that is not. A join needs
-    /// only that nobody can commit a second row.
-    is_conflict_target: bool,
-}
-
-const fn unique(names: &'static [&'static str]) -> UniqueColumns {
-    UniqueColumns { names, is_conflict_target: false }
-}
-
-const fn conflict_target(names: &'static [&'static str]) -> UniqueColumns {
-    UniqueColumns { names, is_conflict_target: true }
-}
-
-const READ: &[&str] = &["SELECT"];
-const READ_INSERT: &[&str] = &["SELECT", "INSERT"];
-const READ_UPDATE: &[&str] = &["SELECT", "UPDATE"];
-const INSERT: &[&str] = &["INSERT"];
-
-/// Everything that the statements name. `docs/OPERATIONS.md` grants exactly these rights, column by column.
-pub const NEEDED: &[NeededTable] = &[
-    NeededTable {
-        name: "user",
-        columns: &[
-            column("id", READ).not_null(),
-            column("name", READ).not_null(),
-            column("email", READ).not_null(),
-            column("image", READ),
-            column("role", READ),
-            column("banned", READ),
-            column("ban_expires", READ),
-            column("created_at", READ).not_null(),
-        ],
-        unique: &[unique(&["id"])],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "session",
-        columns: &[
-            column("user_id", READ).not_null(),
-            column("expires_at", READ).not_null(),
-            column("token", READ).not_null(),
-        ],
-        unique: &[],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "customer_profile",
-        columns: &[
-            column("id", READ).not_null(),
-            column("user_id", READ).not_null(),
-            column("phone", READ),
-            column("gender", READ),
-            column("date_of_birth", READ),
-            column("marketing_consent", READ).not_null(),
-            column("marketing_consent_at", READ),
-            column("appointment_reminders_enabled", READ).not_null(),
-            column("membership_alerts_enabled", READ).not_null(),
-            column("acquisition_source", READ),
-            column("utm_campaign", READ),
-            column("utm_medium", READ),
-            column("utm_source", READ),
-            column("first_visit_at", READ),
-            column("last_visit_at", READ),
-            column("total_visits", READ).not_null(),
-            column("total_spent_paise", READ).not_null(),
-            column("noshow_count", READ_UPDATE).not_null(),
-            column("late_cancellation_count", READ).not_null(),
-            column("consecutive_completed_bookings", READ).not_null(),
-            column("booking_requires_approval", READ_UPDATE).not_null(),
-            column("created_at", READ).not_null(),
-            column("updated_at", READ_UPDATE).not_null(),
-        ],
-        unique: &[unique(&["id"]), unique(&["user_id"])],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "loyalty_account",
-        columns: &[column("customer_id", READ).not_null(), column("gems_balance", READ).not_null()],
-        unique: &[unique(&["customer_id"])],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "customer_tag",
-        columns: &[
-            column("id", READ_INSERT).not_null(),
-            column("name", READ_INSERT).not_null(),
-            column("slug", READ_INSERT).not_null(),
-            column("color", READ_INSERT),
-            column("description", READ_INSERT),
-            column("created_at", READ_INSERT).not_null(),
-        ],
-        unique: &[unique(&["id"]), conflict_target(&["slug"])],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "customer_tag_assignment",
-        columns: &[
-            column("customer_id", READ_INSERT).not_null(),
-            column("tag_id", READ_INSERT).not_null(),
-            column("assigned_by", READ_INSERT).not_null(),
-            column("assigned_at", READ_INSERT).not_null(),
-        ],
-        unique: &[conflict_target(&["customer_id", "tag_id"])],
-        is_deleted_from: true,
-    },
-    NeededTable {
-        name: "booking",
-        columns: &[column("id", READ).not_null(), column("customer_id", READ).not_null()],
-        unique: &[unique(&["id"])],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "customer_note",
-        columns: &[
-            column("id", READ_INSERT).not_null(),
-            column("customer_id", READ_INSERT).not_null(),
-            column("author_id", READ_INSERT).not_null(),
-            column("booking_id", READ_INSERT),
-            column("content", READ_INSERT).not_null(),
-            column("created_at", READ_INSERT).not_null(),
-        ],
-        unique: &[unique(&["id"])],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "audit_log",
-        columns: &[
-            column("id", INSERT),
-            column("actor_id", INSERT),
-            column("action", INSERT),
-            column("entity_type", INSERT),
-            column("entity_id", INSERT),
-            column("old_values", INSERT),
-            column("new_values", INSERT),
-            column("created_at", INSERT),
-        ],
-        unique: &[unique(&["id"])],
-        is_deleted_from: false,
-    },
-    NeededTable {
-        name: "crm.__diesel_schema_migrations",
-        columns: &[column("version", READ).not_null()],
-        unique: &[],
-        is_deleted_from: false,
-    },
-];
-
-/// The collation that names are searched and sorted under.
-const COLLATION: &str = "und-x-icu";
 
 named_row! {
     /// A fact of the catalogue. What `name` and `detail` hold depends on `kind`.
@@ -211,43 +33,100 @@ named_row! {
     }
 }
 
-/// Lists everything that the database lacks, a line for each table, column, privilege, constraint, unique index, type,
-/// encoding or collation; empty when the service can serve.
-pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
+/// Lists everything that the database lacks; empty when the service can serve.
+pub async fn lacks(pool: &Pool) -> Result<Vec<Lack>, StoreError> {
     let names: Vec<&str> = NEEDED.iter().map(|table| table.name).collect();
     let names = names.join(",");
     let facts: Vec<FactRow> = pool.read_rows(|| catalogue_statement(&names)).await?;
-    let of_kind = |kind: &'static str| facts.iter().filter(move |fact| fact.kind == kind);
-    let columns: HashMap<(&str, &str), &str> =
-        of_kind("column").map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.as_str())).collect();
-    let tables: HashSet<&str> = columns.keys().map(|(table, _)| *table).collect();
-    // Whether any of the unique indexes on these columns of the table is deferrable.
-    let mut unique: HashMap<(&str, &str), bool> = HashMap::new();
-    for fact in of_kind("unique") {
-        *unique.entry((fact.owner.as_str(), fact.name.as_str())).or_default() |= fact.detail == "DEFERRABLE";
+    Ok(Catalogue(&facts).lacks())
+}
+
+/// [`lacks`], a line for each.
+pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
+    Ok(lacks(pool).await?.iter().map(Lack::to_string).collect())
+}
+
+/// The facts that the statement gave.
+struct Catalogue<'f>(&'f [FactRow]);
+
+impl Catalogue<'_> {
+    fn of_kind(&self, kind: &'static str) -> impl Iterator<Item = &FactRow> {
+        self.0.iter().filter(move |fact| fact.kind == kind)
     }
 
-    let mut missing = Vec::new();
-    for table in NEEDED {
-        if !tables.contains(table.name) {
-            missing.push(format!("table {}", table.name));
-            continue;
+    fn lacks(&self) -> Vec<Lack> {
+        let mut lacks = Vec::new();
+        for reason in self.of_kind("read only") {
+            lacks.push(Lack::Writable(match reason.name.as_str() {
+                "recovery" => "this server is a standby",
+                _ => "transactions are read-only by default (default_transaction_read_only)",
+            }));
         }
-        for column in table.columns {
-            let place = format!("{}.{}", table.name, column.name);
-            let Some(detail) = columns.get(&(table.name, column.name)) else {
-                missing.push(format!("column {place}"));
+        lacks.extend(
+            self.of_kind("schema")
+                .filter(|fact| fact.detail.is_empty())
+                .map(|fact| Lack::SchemaUsage(fact.name.clone())),
+        );
+        let columns: HashMap<(&str, &str), Vec<&str>> = self
+            .of_kind("column")
+            .map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.split(' ').collect()))
+            .collect();
+        for table in NEEDED {
+            self.add_lacks_of(table, &columns, &mut lacks);
+        }
+        lacks.extend(self.of_kind("row security").map(|fact| Lack::RowSecurity(fact.owner.clone())));
+        if self.of_kind("action").count() < 3 {
+            lacks.push(Lack::AuditAction);
+        }
+        if !self.of_kind("encoding").any(|fact| fact.name == "UTF8") {
+            lacks.push(Lack::Encoding);
+        }
+        if self.of_kind("collation").next().is_none() {
+            lacks.push(Lack::Collation);
+        }
+        lacks
+    }
+
+    fn add_lacks_of(&self, table: &NeededTable, columns: &HashMap<(&str, &str), Vec<&str>>, lacks: &mut Vec<Lack>) {
+        if !columns.keys().any(|(owner, _)| *owner == table.name) {
+            lacks.push(Lack::Table(table.name));
+            return;
+        }
+        for needed in table.columns {
+            let place = format!("{}.{}", table.name, needed.name);
+            let Some(detail) = columns.get(&(table.name, needed.name)) else {
+                lacks.push(Lack::Column(place));
                 continue;
             };
-            let has = |word: &str| detail.split(' ').any(|known| known == word);
-            let lacked = column.privileges.iter().filter(|privilege| !has(privilege));
-            missing.extend(lacked.map(|privilege| format!("privilege {privilege} on {place}")));
-            if column.is_not_null && !has("NOT_NULL") {
-                missing.push(format!("constraint NOT NULL on {place}"));
+            for &privilege in needed.privileges.iter().filter(|privilege| !detail.contains(privilege)) {
+                lacks.push(Lack::Privilege { privilege, table: table.name, column: Some(needed.name) });
             }
-            if table.is_deleted_from && !has("DELETE") {
-                missing.push(format!("privilege DELETE on {}", table.name));
+            let of_column = |kind| self.of_kind(kind).find(|fact| fact.owner == table.name && fact.name == needed.name);
+            if let Some((name, category)) = of_column("type").and_then(|fact| fact.detail.rsplit_once(' '))
+                && !needed.kind.accepts(name, category)
+            {
+                lacks.push(Lack::Type {
+                    column: place.clone(),
+                    found: name.to_owned(),
+                    expected: needed.kind.expected(),
+                });
             }
+            if needed.is_not_null && !detail.contains(&"NOT_NULL") {
+                lacks.push(Lack::NotNull(place));
+            }
+        }
+        if table.is_deleted_from
+            && columns.iter().any(|((owner, _), detail)| *owner == table.name && !detail.contains(&"DELETE"))
+        {
+            lacks.push(Lack::Privilege { privilege: "DELETE", table: table.name, column: None });
+        }
+        let is_inserted_into = table.columns.iter().any(|column| column.privileges.contains(&"INSERT"));
+        // A column under another name demands a value too, and has its line already.
+        let has_all_columns = table.columns.iter().all(|column| columns.contains_key(&(table.name, column.name)));
+        if is_inserted_into && has_all_columns {
+            let demanding = self.of_kind("demands a value").filter(|fact| fact.owner == table.name);
+            let unknown = demanding.filter(|fact| !table.columns.iter().any(|column| column.name == fact.name));
+            lacks.extend(unknown.map(|fact| Lack::Default(format!("{}.{}", table.name, fact.name))));
         }
         for UniqueColumns { names, is_conflict_target } in table.unique {
             if names.iter().any(|name| !columns.contains_key(&(table.name, *name))) {
@@ -255,30 +134,16 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
                 continue;
             }
             let names = names.join(", ");
-            match unique.get(&(table.name, names.as_str())) {
-                None => missing.push(format!("unique index on {} ({names})", table.name)),
-                Some(true) if *is_conflict_target => {
-                    missing.push(format!("NOT DEFERRABLE on each unique constraint on {} ({names})", table.name));
-                }
-                Some(_) => {}
+            let mut found =
+                self.of_kind("unique").filter(|fact| fact.owner == table.name && fact.name == names).peekable();
+            let place = format!("{} ({names})", table.name);
+            if found.peek().is_none() {
+                lacks.push(Lack::Unique(place));
+            } else if *is_conflict_target && found.any(|fact| fact.detail == "DEFERRABLE") {
+                lacks.push(Lack::NotDeferrable(place));
             }
         }
     }
-    // One line for a table, not one for each of its columns.
-    missing.dedup();
-    if of_kind("schema").any(|fact| fact.detail.is_empty()) {
-        missing.push("privilege USAGE on schema crm".to_owned());
-    }
-    if of_kind("action").count() < 3 {
-        missing.push("type audit_action with create, update, delete".to_owned());
-    }
-    if !of_kind("encoding").any(|fact| fact.name == "UTF8") {
-        missing.push("encoding UTF8".to_owned());
-    }
-    if of_kind("collation").next().is_none() {
-        missing.push(format!("collation {COLLATION} (a PostgreSQL built with ICU)"));
-    }
-    Ok(missing)
 }
 
 /// Selects the catalogue's facts about the tables with these names, which commas separate. One statement on these tables
@@ -286,15 +151,17 @@ pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
 /// part of our schema. An unqualified name means a table of the platform's schema, as in all statements.
 fn catalogue_statement(names: &str) -> Statement<'_> {
     Statement::new(
-        "WITH named AS (SELECT unnest(string_to_array(")
+        "WITH platform AS (SELECT coalesce(replace(substring(setting from '^\"(.*)\"$'), '\"\"', '\"'), setting) AS name \
+               FROM current_setting('search_path') setting), \
+             named AS (SELECT unnest(string_to_array(")
         .text(names)
         .sql(
             ", ',')) AS name), \
-             needed AS (SELECT c.oid, n.name AS relname FROM named n \
+             needed AS (SELECT c.oid, n.name AS relname, c.relrowsecurity FROM named n \
                JOIN pg_class c ON c.relname = regexp_replace(n.name, '^crm[.]', '')::name \
                JOIN pg_namespace s ON s.oid = c.relnamespace \
                WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') \
-                 AND CASE WHEN n.name LIKE 'crm.%' THEN s.nspname = 'crm' ELSE pg_table_is_visible(c.oid) END) \
+                 AND CASE WHEN n.name LIKE 'crm.%' THEN s.nspname = 'crm' ELSE s.nspname = (SELECT name FROM platform) END) \
              SELECT 'column' AS kind, t.relname::text AS owner, a.attname::text AS name, concat_ws(' ', \
                CASE WHEN has_column_privilege(t.oid, a.attnum, 'SELECT') THEN 'SELECT' END, \
                CASE WHEN has_column_privilege(t.oid, a.attnum, 'INSERT') THEN 'INSERT' END, \
@@ -303,6 +170,21 @@ fn catalogue_statement(names: &str) -> Statement<'_> {
                CASE WHEN a.attnotnull THEN 'NOT_NULL' END) AS detail \
              FROM needed t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attnum > 0 AND NOT a.attisdropped \
              UNION ALL \
+             SELECT 'type', t.relname::text, a.attname::text, y.typname::text || ' ' || y.typcategory::text \
+             FROM needed t JOIN pg_attribute a ON a.attrelid = t.oid JOIN pg_type d ON d.oid = a.atttypid \
+             JOIN pg_type y ON y.oid = CASE d.typtype WHEN 'd' THEN d.typbasetype ELSE d.oid END \
+             WHERE a.attnum > 0 AND NOT a.attisdropped \
+             UNION ALL \
+             SELECT 'demands a value', t.relname::text, a.attname::text, '' \
+             FROM needed t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attnum > 0 AND NOT a.attisdropped \
+               AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' \
+             UNION ALL \
+             SELECT 'row security', t.relname::text, '', '' FROM needed t WHERE t.relrowsecurity AND row_security_active(t.oid) \
+               AND (EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.oid AND NOT p.polpermissive) \
+                 OR NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.oid AND p.polcmd IN ('r', '*') \
+                   AND pg_get_expr(p.polqual, p.polrelid) = 'true' \
+                   AND EXISTS (SELECT FROM unnest(p.polroles) r WHERE r = 0 OR pg_has_role(r, 'USAGE')))) \
+             UNION ALL \
              SELECT 'unique', t.relname::text, (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
                  WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), \
                CASE WHEN i.indimmediate THEN 'IMMEDIATE' ELSE 'DEFERRABLE' END \
@@ -310,13 +192,17 @@ fn catalogue_statement(names: &str) -> Statement<'_> {
              WHERE i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL \
              UNION ALL \
              SELECT 'action', '', e.enumlabel::text, '' FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid \
-             WHERE t.typname = 'audit_action' AND pg_type_is_visible(t.oid) \
+             JOIN pg_namespace s ON s.oid = t.typnamespace AND s.nspname = (SELECT name FROM platform) \
+             WHERE t.typname = 'audit_action' \
                AND e.enumlabel IN ('create', 'update', 'delete') \
              UNION ALL \
              SELECT 'schema', '', nspname::text, CASE WHEN has_schema_privilege(oid, 'USAGE') THEN 'USAGE' ELSE '' END \
-             FROM pg_namespace WHERE nspname = 'crm' \
+             FROM pg_namespace WHERE nspname IN ('crm', (SELECT name FROM platform)) \
              UNION ALL \
              SELECT 'encoding', '', current_setting('server_encoding'), '' \
+             UNION ALL \
+             SELECT 'read only', '', CASE WHEN pg_is_in_recovery() THEN 'recovery' ELSE 'default' END, '' \
+             WHERE current_setting('transaction_read_only') = 'on' \
              UNION ALL \
              SELECT 'collation', '', collname::text, '' FROM pg_collation WHERE collname = ",
         )
@@ -324,10 +210,26 @@ fn catalogue_statement(names: &str) -> Statement<'_> {
 }
 
 named_row! {
+    struct RoleRow {
+        role: Text => String,
+    }
+}
+
+/// The role that the connections have.
+pub async fn role(pool: &Pool) -> Result<String, StoreError> {
+    let row: Option<RoleRow> = pool.read_row(|| Statement::new("SELECT current_user::text AS role")).await?;
+    Ok(row.map(|row| row.role).unwrap_or_default())
+}
+
+named_row! {
     struct EnglishRow {
         is_english: Bool => bool,
     }
 }
+
+/// What to do when PostgreSQL's messages are not in English.
+pub const ENGLISH_ADVICE: &str = "PostgreSQL's messages are not in English: some timeouts are then answered 500 instead of 503. \
+     Run ALTER ROLE … SET lc_messages = 'C' for the service's role, or GRANT SET ON PARAMETER lc_messages to it";
 
 /// Whether PostgreSQL's messages are in English. [`super::error`] distinguishes some errors by their messages.
 pub async fn messages_are_english(pool: &Pool) -> Result<bool, StoreError> {

@@ -112,7 +112,7 @@ async fn platform_database() -> TestDatabase {
     let database = TestDatabase::empty();
     let client = database.client().await;
     client.batch_execute(include_str!("../fixtures/platform-schema.sql")).await.unwrap();
-    migrate::migrate(&database.connector()).await.unwrap();
+    migrate::migrate(&database.connector(), migrate::Platform::Standalone).await.unwrap();
     database
 }
 

@@ -48,13 +48,13 @@ async fn an_empty_database_gets_the_platforms_tables() {
     platform.0.batch_execute(PLATFORM).await.unwrap();
 
     let ours = TestDatabase::empty();
-    assert!(!migrate::pending(&ours.connector()).await.unwrap().is_empty());
-    let applied = migrate::migrate(&ours.connector()).await.unwrap();
+    assert!(!migrate::pending(&ours.connector(), migrate::Platform::Standalone).await.unwrap().is_empty());
+    let applied = migrate::migrate(&ours.connector(), migrate::Platform::Standalone).await.unwrap();
     assert!(!applied.is_empty());
     assert_eq!(catalog(&ours.client().await).await, catalog(&platform.0).await);
 
-    assert_eq!(migrate::pending(&ours.connector()).await.unwrap(), Vec::<String>::new());
-    assert_eq!(migrate::migrate(&ours.connector()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(migrate::pending(&ours.connector(), migrate::Platform::Standalone).await.unwrap(), Vec::<String>::new());
+    assert_eq!(migrate::migrate(&ours.connector(), migrate::Platform::Standalone).await.unwrap(), Vec::<String>::new());
     assert_eq!(schema_check::missing_objects(&ours.pool()).await.unwrap(), Vec::<String>::new());
 }
 
@@ -92,7 +92,7 @@ async fn migrations_leave_an_existing_platform_database_unchanged() {
         .unwrap();
     let before = (catalog(&client).await, rows(&client).await);
 
-    assert!(!migrate::migrate(&database.connector()).await.unwrap().is_empty());
+    assert!(!migrate::migrate(&database.connector(), migrate::Platform::Standalone).await.unwrap().is_empty());
     assert_eq!((catalog(&client).await, rows(&client).await), before);
     assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
 }
@@ -107,7 +107,7 @@ async fn a_missing_table_is_created_and_the_others_are_kept() {
         .batch_execute("DROP TABLE customer_note; DROP TABLE customer_tag_assignment; DROP TABLE customer_tag")
         .await
         .unwrap();
-    migrate::migrate(&database.connector()).await.unwrap();
+    migrate::migrate(&database.connector(), migrate::Platform::Standalone).await.unwrap();
     assert_eq!(catalog(&client).await, whole);
 }
 
@@ -117,7 +117,7 @@ async fn concurrent_instances_apply_each_migration_once() {
     let instances: Vec<_> = (0..4)
         .map(|_| {
             let connector = database.connector();
-            tokio::spawn(async move { migrate::migrate(&connector).await.unwrap() })
+            tokio::spawn(async move { migrate::migrate(&connector, migrate::Platform::Standalone).await.unwrap() })
         })
         .collect();
     let mut applied = Vec::new();
@@ -134,7 +134,7 @@ async fn concurrent_instances_apply_each_migration_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn listing_pending_migrations_changes_nothing() {
     let database = TestDatabase::empty();
-    assert!(!migrate::pending(&database.connector()).await.unwrap().is_empty());
+    assert!(!migrate::pending(&database.connector(), migrate::Platform::Standalone).await.unwrap().is_empty());
     let client = database.client().await;
     let count = "SELECT (SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace)
                    + (SELECT count(*) FROM pg_namespace WHERE nspname = 'crm')";
@@ -157,10 +157,13 @@ async fn the_list_of_migrations_moves_and_running_older_versions_still_find_it()
         ))
         .await
         .unwrap();
-    let pending = migrate::pending(&database.connector()).await.unwrap();
+    let pending = migrate::pending(&database.connector(), migrate::Platform::Standalone).await.unwrap();
     assert_eq!(pending, ["schema crm with its list of applied migrations"]);
-    assert_eq!(migrate::migrate(&database.connector()).await.unwrap(), pending);
-    assert_eq!(migrate::pending(&database.connector()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(migrate::migrate(&database.connector(), migrate::Platform::Standalone).await.unwrap(), pending);
+    assert_eq!(
+        migrate::pending(&database.connector(), migrate::Platform::Standalone).await.unwrap(),
+        Vec::<String>::new()
+    );
     client.batch_execute(&format!("SET ROLE {role}")).await.unwrap();
     for table in ["crm.__diesel_schema_migrations", "public.__diesel_schema_migrations"] {
         let sql = format!("SELECT version FROM {table}");
@@ -182,7 +185,7 @@ async fn the_platforms_tables_may_be_in_any_schema_whatever_the_search_path() {
         .await
         .unwrap();
     let connector = database.connector().with_schema(PlatformSchema::parse("Salon \"A\"").unwrap());
-    migrate::migrate(&connector).await.unwrap();
+    migrate::migrate(&connector, migrate::Platform::Standalone).await.unwrap();
     for mode in [PoolMode::Session, PoolMode::Transaction] {
         let mut settings = pool_settings(1);
         settings.session.mode = mode;
@@ -217,7 +220,7 @@ async fn a_migration_that_waits_for_a_lock_does_not_block_the_platform() {
     holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
 
     let connector = database.connector();
-    let migrating = tokio::spawn(async move { migrate::migrate(&connector).await });
+    let migrating = tokio::spawn(async move { migrate::migrate(&connector, migrate::Platform::Standalone).await });
     let platform = database.client().await;
     platform.batch_execute("SET lock_timeout = '3s'").await.unwrap();
     // Once during the first attempt, once during a retry.
@@ -239,15 +242,16 @@ async fn a_migration_blocked_by_a_lock_times_out_and_leaves_no_changes() {
     let holder = client.transaction().await.unwrap();
     holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
 
-    let outcome = migrate::migrate_within(&database.connector(), Duration::from_secs(1)).await;
+    let outcome =
+        migrate::migrate_within(&database.connector(), migrate::Platform::Standalone, Duration::from_secs(1)).await;
     let Err(error @ MigrateError::Locked(_)) = outcome else { panic!("{outcome:?}") };
     assert!(error.to_string().contains("run this again"), "{error}");
     let sql = "SELECT to_regclass('customer_profile') IS NULL";
     assert!(database.client().await.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
-    assert!(!migrate::pending(&database.connector()).await.unwrap().is_empty());
+    assert!(!migrate::pending(&database.connector(), migrate::Platform::Standalone).await.unwrap().is_empty());
 
     holder.commit().await.unwrap();
-    assert!(!migrate::migrate(&database.connector()).await.unwrap().is_empty());
+    assert!(!migrate::migrate(&database.connector(), migrate::Platform::Standalone).await.unwrap().is_empty());
 }
 
 /// An error of the migration itself, not of a lock, is reported at once.
@@ -256,7 +260,8 @@ async fn a_migration_that_cannot_succeed_is_not_retried() {
     let database = TestDatabase::empty();
     // A foreign key cannot refer to a view.
     database.client().await.batch_execute("CREATE VIEW \"user\" AS SELECT 'usr_1' AS id").await.unwrap();
-    let outcome = migrate::migrate_within(&database.connector(), Duration::from_secs(60)).await;
+    let outcome =
+        migrate::migrate_within(&database.connector(), migrate::Platform::Standalone, Duration::from_secs(60)).await;
     assert!(matches!(outcome, Err(MigrateError::Migration(_))), "{outcome:?}");
 }
 
@@ -267,10 +272,11 @@ async fn an_instance_times_out_while_another_one_still_migrates() {
     let holder = client.transaction().await.unwrap();
     holder.batch_execute("UPDATE \"user\" SET name = 'Asha' WHERE id = 'usr_1'").await.unwrap();
     let connector = database.connector();
-    let first = tokio::spawn(async move { migrate::migrate(&connector).await });
+    let first = tokio::spawn(async move { migrate::migrate(&connector, migrate::Platform::Standalone).await });
     crate::customer::wait_for_blocked_statement(&database).await;
 
-    let second = migrate::migrate_within(&database.connector(), Duration::from_secs(1)).await;
+    let second =
+        migrate::migrate_within(&database.connector(), migrate::Platform::Standalone, Duration::from_secs(1)).await;
     assert!(matches!(second, Err(MigrateError::Busy(_))), "{second:?}");
     holder.commit().await.unwrap();
     assert!(!first.await.unwrap().unwrap().is_empty());

@@ -185,6 +185,135 @@ async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
     );
 }
 
+/// What the platform changes unseen: each would end in answers that are wrong or fail, while every table and column is there.
+#[tokio::test]
+async fn changes_that_leave_names_alone_are_named_too() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let pool = database.pool();
+    for (change, undo, lack) in [
+        (
+            "ALTER TABLE customer_profile ALTER COLUMN total_spent_paise TYPE numeric",
+            "ALTER TABLE customer_profile ALTER COLUMN total_spent_paise TYPE integer",
+            "type of customer_profile.total_spent_paise: it is numeric, and must be smallint, integer or bigint",
+        ),
+        (
+            "ALTER TABLE customer_note ADD COLUMN branch_id text NOT NULL",
+            "ALTER TABLE customer_note DROP COLUMN branch_id",
+            "default of customer_note.branch_id, which must not be NULL and which this service does not know",
+        ),
+        (
+            "ALTER TABLE booking ALTER COLUMN id TYPE uuid USING NULL",
+            "ALTER TABLE booking ALTER COLUMN id TYPE text",
+            "type of booking.id: it is uuid, and must be text or varchar",
+        ),
+    ] {
+        client
+            .batch_execute("ALTER TABLE customer_note DROP CONSTRAINT IF EXISTS customer_note_booking_id_fkey")
+            .await
+            .unwrap();
+        client.batch_execute(change).await.unwrap();
+        assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), [lack]);
+        client.batch_execute(undo).await.unwrap();
+    }
+    // A column that fills itself, and one that may be empty, are no lack.
+    for harmless in ["branch_id text NOT NULL DEFAULT 'b'", "n bigint GENERATED ALWAYS AS IDENTITY", "other text"] {
+        client.batch_execute(&format!("ALTER TABLE customer_note ADD COLUMN {harmless}")).await.unwrap();
+    }
+    assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new());
+}
+
+/// Integers of any width and strings of any kind are read alike.
+#[tokio::test]
+async fn every_port_works_with_wider_integers_varchars_and_enums() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let cookie = arrange(&client).await;
+    client
+        .batch_execute(
+            "ALTER TABLE customer_profile ALTER COLUMN total_spent_paise TYPE bigint, ALTER COLUMN total_visits TYPE smallint,
+               ALTER COLUMN noshow_count TYPE bigint, ALTER COLUMN phone TYPE varchar(40);
+             ALTER TABLE loyalty_account ALTER COLUMN gems_balance TYPE bigint;
+             ALTER TABLE customer_note ALTER COLUMN content TYPE varchar;
+             CREATE TYPE role AS ENUM ('customer', 'staff', 'receptionist', 'manager');
+             ALTER TABLE \"user\" ALTER COLUMN role DROP DEFAULT, ALTER COLUMN role TYPE role USING role::role, ALTER COLUMN name TYPE varchar;
+             UPDATE customer_profile SET total_spent_paise = 9007199254740993, total_visits = 7;
+             INSERT INTO loyalty_account (id, customer_id, gems_balance) VALUES ('l', 'usr_1', -9007199254740993)",
+        )
+        .await
+        .unwrap();
+    let pool = database.pool();
+    assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new());
+    use_every_port(&pool, &cookie).await.unwrap();
+    let customer = Postgres::new(pool).find_customer(&UserId::parse("usr_1").unwrap()).await.unwrap().unwrap();
+    // What JavaScript holds exactly.
+    assert_eq!((customer.total_spent_paise, customer.total_visits), (9_007_199_254_740_991, 7));
+    assert_eq!(customer.gems_balance, Some(-9_007_199_254_740_991));
+}
+
+/// Row level security shows such a role an empty table, without an error.
+#[tokio::test]
+async fn row_level_security_that_hides_rows_is_named() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let role = RestrictedRole::create(&database).await;
+    let pool = role.pool(&database);
+    client.batch_execute("ALTER TABLE customer_profile ENABLE ROW LEVEL SECURITY").await.unwrap();
+    let hidden = schema_check::missing_objects(&pool).await.unwrap();
+    let of_owner = schema_check::missing_objects(&database.pool()).await.unwrap();
+    client
+        .batch_execute(&format!("CREATE POLICY all_rows ON customer_profile TO {} USING (true)", role.name))
+        .await
+        .unwrap();
+    let visible = schema_check::missing_objects(&pool).await.unwrap();
+    client.batch_execute("CREATE POLICY few ON customer_profile AS RESTRICTIVE USING (id = 'x')").await.unwrap();
+    let restricted = schema_check::missing_objects(&pool).await.unwrap();
+    client.batch_execute("DROP POLICY all_rows ON customer_profile").await.unwrap();
+    role.drop(&database).await;
+    let line = "rows of customer_profile: row level security hides them from this role";
+    assert_eq!((hidden, of_owner), (vec![line.to_owned()], Vec::new()));
+    assert_eq!((visible, restricted), (Vec::new(), vec![line.to_owned()]));
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_writes_is_named() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let name: String = client.query_one("SELECT current_database()::text", &[]).await.unwrap().get(0);
+    client.batch_execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on")).await.unwrap();
+    let lacks = schema_check::lacks(&database.pool()).await.unwrap();
+    assert!(matches!(lacks[..], [schema_check::Lack::Writable(_)]), "{lacks:?}");
+}
+
+#[tokio::test]
+async fn a_schema_without_the_right_to_use_it_is_the_only_lack() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    let role = RestrictedRole::create(&database).await;
+    client.batch_execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC").await.unwrap();
+    let lacks = schema_check::lacks(&role.pool(&database)).await.unwrap();
+    let advice = schema_check::advice(&lacks, &role.name).join("\n");
+    client.batch_execute("GRANT USAGE ON SCHEMA public TO PUBLIC").await.unwrap();
+    let name = role.name.clone();
+    role.drop(&database).await;
+    assert_eq!(lacks, [schema_check::Lack::SchemaUsage("public".to_owned())]);
+    assert!(advice.contains(&format!("GRANT USAGE ON SCHEMA public TO {name};")), "{advice}");
+}
+
+/// The command prints what docs/OPERATIONS.md shows.
+#[test]
+fn the_printed_grants_are_the_documented_ones() {
+    let words = |statement: &str| statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut printed: Vec<_> = schema_check::documented_grants("crm").iter().map(|statement| words(statement)).collect();
+    let setting = printed.pop().unwrap();
+    assert_eq!(setting, "ALTER ROLE crm SET lc_messages = 'C';");
+    let mut documented: Vec<_> = documented_grants("crm").iter().map(|grant| format!("{};", words(grant))).collect();
+    printed.sort();
+    documented.sort();
+    assert_eq!(printed, documented);
+    assert!(OPERATIONS.contains(&setting));
+}
+
 /// The documented grants for the platform's tables, for a role of this test's own.
 fn documented_grants(role: &str) -> Vec<String> {
     grants_of(OPERATIONS.split_once(READ_MODEL).unwrap().0, role)

@@ -4,13 +4,18 @@ use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use actix_web::web;
 use anyhow::{Context as _, bail};
-use crm_adapters::postgres::{Pool, Postgres, schema_check};
+use crm_adapters::postgres::{
+    Pool, Postgres,
+    connect::PoolMode,
+    schema_check::{self, Lack},
+};
 use crm_domain::store_error::StoreError;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
+use super::check::POOLER_ADVICE;
 use crate::{
     bootstrap,
-    config::{Config, Environment},
+    config::{Config, Environment, warnings::warnings},
     http::server::{self, metrics_server, tls::CertificateInForce},
     observability::logging::{self, chain},
     services::Services,
@@ -24,6 +29,9 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) fn run() -> anyhow::Result<ExitCode> {
     let config = Config::read(&Environment)?;
     let telemetry = logging::init(&config.telemetry)?;
+    for warning in warnings(&config, &Environment) {
+        tracing::warn!("{warning}");
+    }
     // actix runs its workers on threads of their own; this thread starts, waits for signals and stops.
     let outcome = actix_web::rt::System::new().block_on(serve(&config));
     telemetry.shutdown();
@@ -34,26 +42,26 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // From the first moment on, so that none is lost.
     let mut signals = Signals::listen()?;
     let pool = bootstrap::pool(config);
-    let missing = tokio::select! {
-        missing = missing_once_it_answers(&pool, config.lifecycle.startup_timeout) => missing?,
+    let lacks = tokio::select! {
+        lacks = lacks_once_it_answers(&pool, config.lifecycle.startup_timeout) => lacks?,
         () = signals.stop() => return Ok(()),
     };
-    if !missing.is_empty() {
-        bail!(
-            "the database lacks what this service needs:\n  {}\nRun `crm migrate`, or check that DATABASE_URL is the platform's.",
-            missing.join("\n  ")
-        );
+    refuse_lacks(&pool, &lacks).await?;
+    if config.database.pool.session.mode == PoolMode::Session
+        && config.database.connector.is_behind_transaction_pooler().await?
+    {
+        bail!(POOLER_ADVICE);
     }
     if !schema_check::messages_are_english(&pool).await? {
-        tracing::warn!(
-            "PostgreSQL's messages are not in English: some timeouts are then answered 500 instead of 503. Run \
-             ALTER ROLE … SET lc_messages = 'C' for the service's role, or GRANT SET ON PARAMETER lc_messages to it"
-        );
+        tracing::warn!("{}", schema_check::ENGLISH_ADVICE);
     }
     let postgres = Arc::new(Postgres::new(pool.clone()));
     let services = web::Data::new(Services::new(bootstrap::ports(config, postgres.clone(), &pool)?));
     // Until the process ends.
     actix_web::rt::spawn(async move { postgres.maintain_directory_model().await });
+    let watched = services.clone();
+    let deadline = config.http.request_timeout / 2;
+    actix_web::rt::spawn(async move { watched.health.watch(deadline).await });
     let lifecycle = Arc::new(Lifecycle::default());
     let metrics_server = config.metrics_address.map(|address| {
         metrics_server::start(services.clone(), &config.http, lifecycle.clone(), address)
@@ -84,8 +92,19 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the database lacks, as soon as it can be asked.
-async fn missing_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Result<Vec<String>> {
+/// Ends the start when the database lacks anything, and says what to do.
+async fn refuse_lacks(pool: &Pool, lacks: &[Lack]) -> anyhow::Result<()> {
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let role = schema_check::role(pool).await?;
+    let lines: Vec<_> = lacks.iter().map(Lack::to_string).collect();
+    let advice = schema_check::advice(lacks, &role);
+    bail!("the database lacks what this service needs:\n  {}\n{}", lines.join("\n  "), advice.join("\n"))
+}
+
+/// What the database lacks, as soon as it can be asked. A standby is asked again too: it may be promoted.
+async fn lacks_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Result<Vec<Lack>> {
     let deadline = Instant::now() + patience;
     let mut retry = interval(RETRY_INTERVAL);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -93,7 +112,7 @@ async fn missing_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Res
     let found = timeout_at(deadline, async {
         loop {
             retry.tick().await;
-            match schema_check::missing_objects(pool).await {
+            match schema_check::lacks(pool).await {
                 Err(error @ StoreError::Unavailable(_)) => {
                     if last.is_none() {
                         tracing::warn!(cause = chain(&error), "the database does not answer yet");

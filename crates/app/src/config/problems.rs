@@ -20,7 +20,7 @@ impl fmt::Display for Problems {
         for (name, problem) in &self.0 {
             writeln!(f, "  {name} {problem}")?;
         }
-        writeln!(f, "Every setting is explained in .env.example.")
+        writeln!(f, "`crm settings` prints every setting with its default and meaning.")
     }
 }
 

@@ -4,6 +4,9 @@
 pub trait Source {
     /// The value of a variable; `Err` when it is not UTF-8.
     fn value(&self, name: &str) -> Result<Option<String>, NotUtf8>;
+
+    /// The names of all variables, those of other programs too.
+    fn names(&self) -> Vec<String>;
 }
 
 /// A value that is not UTF-8.
@@ -22,5 +25,10 @@ impl Source for Environment {
             Err(std::env::VarError::NotPresent) => Ok(None),
             Err(std::env::VarError::NotUnicode(_)) => Err(NotUtf8),
         }
+    }
+
+    fn names(&self) -> Vec<String> {
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+        std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect()
     }
 }

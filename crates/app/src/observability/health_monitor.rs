@@ -9,7 +9,12 @@ use crm_domain::{
     health::{DirectoryModelState, StoreHealth},
     rate_limit::RateLimits,
 };
-use tokio::sync::Mutex;
+use tokio::{
+    sync::Mutex,
+    time::{MissedTickBehavior, interval, timeout_at},
+};
+
+use super::logging::chain;
 
 /// How long a report is valid.
 const FRESH: Duration = Duration::from_secs(1);
@@ -32,13 +37,23 @@ struct Monitored {
 #[derive(Debug)]
 pub(crate) struct HealthReport(pub(crate) Vec<Check>);
 
+/// How often [`HealthMonitor::watch`] runs the checks.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Check {
+    /// Whether it passed.
+    pub(crate) fn passed(&self) -> bool {
+        self.failure.is_none()
+    }
+}
+
 /// One check.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Check {
     /// What was checked.
     pub(crate) name: &'static str,
-    /// Whether it passed.
-    pub(crate) passed: bool,
+    /// Why it failed, for the log; `None` when it passed.
+    failure: Option<String>,
     /// How long it took.
     pub(crate) took: Duration,
 }
@@ -55,13 +70,25 @@ impl HealthMonitor {
         self.0.store.directory_reads().model
     }
 
+    /// Runs the checks once a second until the process ends, so that what turns is logged, and a database that begins to
+    /// refuse writes is noticed, also when nobody asks.
+    pub(crate) async fn watch(&self, deadline: Duration) {
+        let mut ticks = interval(WATCH_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.report(deadline).await;
+        }
+    }
+
     /// The report of the last second, or a new one. Callers that come meanwhile wait for the same report. All checks
     /// together take at most `deadline`. They run in a task of their own, because a caller that disconnects must not make
     /// the next one begin anew.
     pub(crate) async fn report(&self, deadline: Duration) -> Arc<HealthReport> {
         let monitored = self.0.clone();
         let report = actix_web::rt::spawn(async move { monitored.report(deadline).await }).await;
-        let failed = Check { name: DATABASE, passed: false, took: Duration::ZERO };
+        let failure = Some("the checks did not end".to_owned());
+        let failed = Check { name: DATABASE, failure, took: Duration::ZERO };
         report.unwrap_or_else(|_| Arc::new(HealthReport(vec![failed])))
     }
 }
@@ -75,6 +102,7 @@ impl Monitored {
             return report.clone();
         }
         let report = Arc::new(self.run_checks(deadline).await);
+        log_turns(latest.as_ref().map(|(_, former)| &**former), &report);
         *latest = Some((Instant::now(), report.clone()));
         report
     }
@@ -82,24 +110,61 @@ impl Monitored {
     async fn run_checks(&self, deadline: Duration) -> HealthReport {
         let deadline = tokio::time::Instant::now() + deadline;
         let store = async {
-            let mut checks = vec![check(DATABASE, deadline, async { self.store.ping().await.is_ok() }).await];
-            if checks[0].passed {
-                let schema = async { self.store.has_schema().await.unwrap_or(false) };
+            let ping = async { self.store.ping().await.map_err(|error| chain(&error)) };
+            let mut checks = vec![check(DATABASE, deadline, ping).await];
+            if checks[0].passed() {
+                let mut writes = Ok(());
+                let schema = async {
+                    let lacks = self.store.find_lacks().await.map_err(|error| chain(&error))?;
+                    writes = none_of(&lacks.writes);
+                    none_of(&lacks.schema)
+                };
                 checks.push(check("schema", deadline, schema).await);
-                let migrations = async { self.store.is_migrated().await.unwrap_or(false) };
+                checks.push(check("writes", deadline, async { writes }).await);
+                let migrations = async {
+                    match self.store.is_migrated().await {
+                        Ok(true) => Ok(()),
+                        Ok(false) => Err("migrations are pending; run `crm migrate`".to_owned()),
+                        Err(error) => Err(chain(&error)),
+                    }
+                };
                 checks.push(check("migrations", deadline, migrations).await);
             }
             checks
         };
-        let rate_limits = check(RATE_LIMITS, deadline, async { self.rate_limits.check().await.is_ok() });
+        let rate_limits = async { self.rate_limits.check().await.map_err(|error| chain(&error)) };
+        let rate_limits = check(RATE_LIMITS, deadline, rate_limits);
         let (mut checks, rate_limits) = futures_util::join!(store, rate_limits);
         checks.push(rate_limits);
         HealthReport(checks)
     }
 }
 
-async fn check(name: &'static str, deadline: tokio::time::Instant, work: impl Future<Output = bool>) -> Check {
+async fn check(
+    name: &'static str,
+    deadline: tokio::time::Instant,
+    work: impl Future<Output = Result<(), String>>,
+) -> Check {
     let began = Instant::now();
-    let passed = tokio::time::timeout_at(deadline, work).await.unwrap_or(false);
-    Check { name, passed, took: began.elapsed() }
+    let outcome = timeout_at(deadline, work).await.unwrap_or_else(|_| Err("no answer in time".to_owned()));
+    Check { name, failure: outcome.err(), took: began.elapsed() }
+}
+
+fn none_of(lacks: &[String]) -> Result<(), String> {
+    if lacks.is_empty() { Ok(()) } else { Err(lacks.join("; ")) }
+}
+
+/// Logs each check that failed and did not before, with its cause, and each that passes again.
+fn log_turns(former: Option<&HealthReport>, report: &HealthReport) {
+    let failed_before =
+        |name| former.is_some_and(|former| former.0.iter().any(|check| check.name == name && !check.passed()));
+    for check in &report.0 {
+        match &check.failure {
+            Some(cause) if !failed_before(check.name) => {
+                tracing::warn!(check = check.name, cause, "a health check fails");
+            }
+            None if failed_before(check.name) => tracing::info!(check = check.name, "a health check passes again"),
+            _ => {}
+        }
+    }
 }

@@ -51,7 +51,7 @@ async fn a_restarted_database_is_used_again_within_five_seconds() {
     Cluster::run("reset").await;
     Cluster::run("up").await;
     let url = Cluster::run("url").await;
-    assert!(run(&["migrate"], &[("DATABASE_URL", &url)]).await.0.status.success());
+    assert!(run(&["migrate", "--standalone"], &[("DATABASE_URL", &url)]).await.0.status.success());
     let client = connect(&url).await;
     arrange(&client).await;
     let service = Service::start_at(&url, &[]).await;

@@ -16,7 +16,8 @@ async fn fetch(app: &TestApp, target: &str) -> (u16, Value) {
 async fn every_check_passes_on_a_healthy_instance() {
     let app = TestApp::start().await;
     assert_eq!(fetch(&app, "/livez").await, (200, json!({"status": "pass"})));
-    let checks = json!({"process": "pass", "database": "pass", "schema": "pass", "migrations": "pass"});
+    let checks =
+        json!({"process": "pass", "database": "pass", "schema": "pass", "writes": "pass", "migrations": "pass"});
     assert_eq!(fetch(&app, "/readyz").await, (200, json!({"status": "pass", "checks": checks})));
 
     let (status, mut health) = fetch(&app, "/api/health").await;
@@ -32,7 +33,7 @@ async fn every_check_passes_on_a_healthy_instance() {
         "timestamp": "2026-11-23T10:00:00.123Z",
         "version": env!("CARGO_PKG_VERSION"),
         "uptime": null,
-        "checks": {"database": passed, "schema": passed, "migrations": passed, "rateLimits": passed},
+        "checks": {"database": passed, "schema": passed, "writes": passed, "migrations": passed, "rateLimits": passed},
         "directory": {"source": "tables", "advice": null},
     });
     assert_eq!(health, expected);

@@ -20,13 +20,14 @@ async fn configuration_errors_are_reported_together_and_without_values() {
         ("DATABASE_POOL_SIZE", "none"),
     ];
     let (output, printed) = run(&["serve"], &settings).await;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     for name in ["DATABASE_URL", "BETTER_AUTH_SECRET", "BETTER_AUTH_URL", "DATABASE_POOL_SIZE"] {
         assert!(printed.contains(name), "{name} is missing from:\n{printed}");
     }
     assert!(!printed.contains("hunter2"), "{printed}");
+    assert!(printed.contains("`crm settings`"), "{printed}");
     let (output, printed) = run(&["migrate"], &[]).await;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(78));
     assert!(printed.contains("DATABASE_URL is not set"), "{printed}");
 }
 
@@ -35,13 +36,62 @@ async fn migrate_check_reports_pending_migrations_until_migrate_applies_them() {
     let database = TestDatabase::empty();
     let address = database.address();
     let settings = [("DATABASE_URL", address.as_str())];
-    let (output, printed) = run(&["migrate", "--check"], &settings).await;
+    let standalone = ["migrate", "--check", "--standalone"];
+    let (output, printed) = run(&standalone, &settings).await;
     assert_eq!(output.status.code(), Some(1), "{printed}");
-    assert!(printed.contains("pending "), "{printed}");
-    let (output, printed) = run(&["migrate"], &settings).await;
+    assert!(printed.contains("pending ") && printed.contains("missing customer_note"), "{printed}");
+    // Another database than the platform's is left alone.
+    for arguments in [&["migrate"][..], &["migrate", "--check"]] {
+        let (output, printed) = run(arguments, &settings).await;
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(printed.contains("no table user and no table session in the schema public"), "{printed}");
+    }
+    let (output, printed) = run(&["migrate", "--standalone"], &settings).await;
     assert_eq!(output.status.code(), Some(0), "{printed}");
     let (output, printed) = run(&["migrate", "--check"], &settings).await;
     assert_eq!((output.status.code(), printed.as_str()), (Some(0), "The schema is up to date.\n"));
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_be_reached_has_an_exit_code_of_its_own() {
+    let address = format!("postgres://crm@127.0.0.1:{}/crm", free_port());
+    for arguments in [&["migrate"][..], &["migrate", "--check"], &["directory", "status"], &["indexes"]] {
+        let (output, printed) = run(arguments, &[("DATABASE_URL", &address)]).await;
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn check_explains_what_is_missing_and_what_to_do() {
+    let database = arrange_database().await;
+    let address = database.address();
+    let settings = [("DATABASE_URL", address.as_str())];
+    let (output, printed) = run(&["check"], &settings).await;
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("ok   schema") && printed.contains("1 missing on the platform's tables"), "{printed}");
+    let change =
+        "ALTER TABLE customer_note ADD COLUMN branch_id text NOT NULL; DELETE FROM crm.__diesel_schema_migrations";
+    database.client().await.batch_execute(change).await.unwrap();
+    let (output, printed) = run(&["check"], &settings).await;
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    for text in ["FAIL schema", "customer_note.branch_id", "ALTER COLUMN branch_id SET DEFAULT", "FAIL migrations"] {
+        assert!(printed.contains(text), "{text} is missing from:\n{printed}");
+    }
+    let (output, printed) = run(&["check", "--grants", "Desk"], &[]).await;
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("GRANT DELETE ON customer_tag_assignment TO \"Desk\";"), "{printed}");
+}
+
+#[tokio::test]
+async fn settings_are_printed_and_doubtful_ones_are_warned_of() {
+    let (output, printed) = run(&["settings"], &[]).await;
+    assert_eq!(output.status.code(), Some(0));
+    assert!(printed.contains("#DATABASE_POOL_SIZE=10\n") && printed.contains("#DATABASE_URL=\n"), "{printed}");
+    let database = arrange_database().await;
+    let doubtful = [("DATABASE_POOLSIZE", "20"), ("DATABASE_LOCK_TIMEOUT_MS", "5000")];
+    let mut service = Service::start(&database, &doubtful).await;
+    service.log.wait_for_line("DATABASE_POOLSIZE is no setting and has no effect; is DATABASE_POOL_SIZE meant?").await;
+    service.log.wait_for_line("DATABASE_LOCK_TIMEOUT_MS should be less than DATABASE_STATEMENT_TIMEOUT_MS").await;
 }
 
 #[tokio::test]

@@ -77,16 +77,16 @@ struct CustomerSummaryResponse {
     name: String,
     email: String,
     phone: Option<String>,
-    total_visits: i32,
+    total_visits: i64,
     /// Whole paise; 100 are 1 rupee.
-    total_spent_paise: i32,
-    noshow_count: i32,
+    total_spent_paise: i64,
+    noshow_count: i64,
     #[schema(schema_with = schemas::timestamp_or_null)]
     first_visit_at: Option<Rfc3339>,
     #[schema(schema_with = schemas::timestamp_or_null)]
     last_visit_at: Option<Rfc3339>,
     /// `null` without a loyalty account.
-    gems_balance: Option<i32>,
+    gems_balance: Option<i64>,
     #[schema(schema_with = schemas::timestamp)]
     created_at: Rfc3339,
     /// A to Z ignoring case.
@@ -192,18 +192,18 @@ pub(in crate::http) struct CustomerViewResponse {
     gender: Option<String>,
     #[schema(schema_with = schemas::day_or_null)]
     date_of_birth: Option<IsoDate>,
-    total_visits: i32,
+    total_visits: i64,
     /// Whole paise; 100 are 1 rupee.
-    total_spent_paise: i32,
-    noshow_count: i32,
-    late_cancellation_count: i32,
+    total_spent_paise: i64,
+    noshow_count: i64,
+    late_cancellation_count: i64,
     booking_requires_approval: bool,
     #[schema(schema_with = schemas::timestamp_or_null)]
     first_visit_at: Option<Rfc3339>,
     #[schema(schema_with = schemas::timestamp_or_null)]
     last_visit_at: Option<Rfc3339>,
     /// `null` without a loyalty account.
-    gems_balance: Option<i32>,
+    gems_balance: Option<i64>,
     #[schema(schema_with = schemas::timestamp)]
     created_at: Rfc3339,
     /// A to Z ignoring case.
@@ -322,12 +322,12 @@ pub(in crate::http) struct ProfileResponse {
     first_visit_at: Option<Rfc3339>,
     #[schema(schema_with = schemas::timestamp_or_null)]
     last_visit_at: Option<Rfc3339>,
-    total_visits: i32,
+    total_visits: i64,
     /// Whole paise; 100 are 1 rupee.
-    total_spent_paise: i32,
-    noshow_count: i32,
-    late_cancellation_count: i32,
-    consecutive_completed_bookings: i32,
+    total_spent_paise: i64,
+    noshow_count: i64,
+    late_cancellation_count: i64,
+    consecutive_completed_bookings: i64,
     booking_requires_approval: bool,
     #[schema(schema_with = schemas::timestamp)]
     created_at: Rfc3339,

@@ -58,8 +58,8 @@ pub(in crate::http) async fn livez() -> HttpResponse {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ReadyzResponse {
     status: CheckStatus,
-    /// `process` (it is not stopping), `database` (it answers), `schema` (it has what is needed), `migrations` (all are
-    /// applied). The last two are looked at only when the database answers.
+    /// `process` (it is not stopping), `database` (it answers), `schema` (it has what is needed), `writes` (it
+    /// takes them), `migrations` (all are applied). The last three are looked at only when the database answers.
     #[schema(value_type = BTreeMap<String, CheckStatus>)]
     checks: BTreeMap<&'static str, CheckStatus>,
 }
@@ -84,7 +84,8 @@ pub(in crate::http) async fn readyz(
     let mut checks = BTreeMap::from([("process", check_status(!lifecycle.is_draining()))]);
     let report = latest_report(&services, &settings).await;
     // Rate limits are no reason to go elsewhere: without their store requests pass.
-    checks.extend(report.0.iter().filter(|check| check.name != RATE_LIMITS).map(|c| (c.name, check_status(c.passed))));
+    checks
+        .extend(report.0.iter().filter(|check| check.name != RATE_LIMITS).map(|c| (c.name, check_status(c.passed()))));
     let ready = checks.values().all(|status| *status == CheckStatus::Pass);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     envelope::bare(status, &ReadyzResponse { status: check_status(ready), checks })
@@ -131,7 +132,7 @@ pub(in crate::http) struct HealthResponse {
     version: &'static str,
     /// How long the process has been running, in whole seconds.
     uptime: u64,
-    /// `database`, `schema`, `migrations`, `rateLimits`.
+    /// `database`, `schema`, `writes`, `migrations`, `rateLimits`.
     #[schema(value_type = BTreeMap<String, CheckResponse>)]
     checks: BTreeMap<&'static str, CheckResponse>,
     directory: DirectoryResponse,
@@ -155,7 +156,7 @@ pub(in crate::http) async fn health(
     lifecycle: web::Data<Lifecycle>,
 ) -> HttpResponse {
     let report = latest_report(&services, &settings).await;
-    let failed: Vec<_> = report.0.iter().filter(|check| !check.passed).map(|check| check.name).collect();
+    let failed: Vec<_> = report.0.iter().filter(|check| !check.passed()).map(|check| check.name).collect();
     let (status, overall) = if failed.contains(&DATABASE) {
         (StatusCode::SERVICE_UNAVAILABLE, Overall::Unhealthy)
     } else if failed.is_empty() {
@@ -165,7 +166,7 @@ pub(in crate::http) async fn health(
     };
     let checks = report.0.iter().map(|check| {
         let latency_ms = u64::try_from(check.took.as_millis()).unwrap_or(u64::MAX);
-        (check.name, CheckResponse { status: check_status(check.passed), latency_ms })
+        (check.name, CheckResponse { status: check_status(check.passed()), latency_ms })
     });
     let directory_model = services.health.directory_model();
     let body = HealthResponse {

@@ -1,0 +1,18 @@
+//! The exit codes of commands that fail.
+
+use std::process::ExitCode;
+
+use crm_adapters::postgres::{directory::install::DirectoryModelError, indexes::IndexError, migrate::MigrateError};
+
+use crate::config::Problems;
+
+/// 78 (`EX_CONFIG` of sysexits.h) for a wrong configuration, 2 for a database that cannot be reached, else 1.
+pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
+    if error.is::<Problems>() {
+        return ExitCode::from(78);
+    }
+    let is_unreachable = matches!(error.downcast_ref(), Some(MigrateError::Connect(_)))
+        || matches!(error.downcast_ref(), Some(DirectoryModelError::Connect(_)))
+        || matches!(error.downcast_ref(), Some(IndexError::Connect(_)));
+    ExitCode::from(if is_unreachable { 2 } else { 1 })
+}
