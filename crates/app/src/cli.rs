@@ -6,6 +6,7 @@ use std::{io::Write as _, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
+    build,
     commands::{
         check,
         directory::{self, DirectoryCommand},
@@ -19,7 +20,7 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(
     name = "crm",
-    version,
+    version = build::LONG_VERSION,
     after_help = "Settings come from the environment; `crm settings` prints them all.\nExit codes: 0 done, 1 not done or something found, 2 the database cannot be reached or wrong usage, 78 wrong configuration."
 )]
 struct Arguments {

@@ -380,9 +380,9 @@ mod tests {
         let limits = |source| Config::read(&source).unwrap().http.quotas;
         let window = Duration::from_secs(10);
         let quota = |requests| Some(Quota { requests, window });
-        assert_eq!(limits(minimal()), Quotas { user: quota(20), address: quota(100) });
+        assert_eq!(limits(minimal()), Quotas { user: quota(100), address: quota(100) });
         assert_eq!(limits(with("RATE_LIMIT_USER_REQUESTS", "0")), Quotas { user: None, address: quota(100) });
-        assert_eq!(limits(with("RATE_LIMIT_ADDRESS_REQUESTS", "0")), Quotas { user: quota(20), address: None });
+        assert_eq!(limits(with("RATE_LIMIT_ADDRESS_REQUESTS", "0")), Quotas { user: quota(100), address: None });
     }
 
     #[test]

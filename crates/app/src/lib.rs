@@ -4,6 +4,7 @@
 //! [`shutdown`], [`config`]. A test holds them to it (`tests/it/architecture.rs`).
 
 pub mod bootstrap;
+pub mod build;
 pub mod cli;
 mod commands;
 pub mod config;

@@ -4,8 +4,8 @@
 //! Redis for each key, a sorted set of the times of the admitted requests by Redis's own clock. Instances whose clocks differ agree.
 
 use std::{
-    fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    fmt, io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use crm_domain::{
     store_error::StoreError,
 };
 use redis::{
-    Client, IntoConnectionInfo as _, RedisError, Script,
+    Client, ErrorKind, IntoConnectionInfo as _, RedisError, Script, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use thiserror::Error;
@@ -56,11 +56,17 @@ pub struct RedisAddressError;
 pub struct RedisAddress(Client);
 
 impl RedisAddress {
-    /// Reads an address; connects to nothing.
-    pub fn parse(address: &str) -> Result<Self, RedisAddressError> {
+    /// Reads an address; connects to nothing. With `authority`, certificates in PEM, a server behind `rediss://` must have a
+    /// certificate of that authority; otherwise of one that the system trusts.
+    pub fn parse(address: &str, authority: Option<Vec<u8>>) -> Result<Self, RedisAddressError> {
         // The crate's own messages may repeat a part of the address.
         let information = address.into_connection_info().map_err(|_| RedisAddressError)?;
-        Client::open(information).map(Self).map_err(|_| RedisAddressError)
+        let client = match authority {
+            None => Client::open(information),
+            // The crate refuses these for an address without TLS.
+            root_cert => Client::build_with_tls(information, TlsCertificates { client_tls: None, root_cert }),
+        };
+        client.map(Self).map_err(|_| RedisAddressError)
     }
 }
 
@@ -137,6 +143,14 @@ impl RedisRateLimits {
         answer
     }
 
+    async fn acquire(&self, key: String, quota: Quota) -> Result<RateLimitDecision, StoreError> {
+        let mut acquire = self.acquire.key(key);
+        acquire.arg(quota.window.as_micros().to_string()).arg(quota.requests);
+        let (admitted, remaining, resets_in): (bool, u32, u64) =
+            self.ask(async |connection| acquire.invoke_async(connection).await).await?;
+        Ok(RateLimitDecision { admitted, remaining, resets_in: Duration::from_micros(resets_in) })
+    }
+
     /// The manager mends a connection that broke, not one whose other end fell silent, nor one that was refused.
     fn connect_anew(&self) {
         let mut connection = self.connection();
@@ -153,9 +167,35 @@ impl RedisRateLimits {
     }
 }
 
-/// The kind of a failure alone: details may repeat what was sent.
+/// What failed, for the operator: never the details, which may repeat what was sent.
 fn store_error(error: &RedisError) -> StoreError {
-    StoreError::Unavailable(format!("Redis: {}", error.category()).into())
+    let cause = match error.code() {
+        Some("WRONGPASS" | "NOAUTH") => "the user or the password is wrong".to_owned(),
+        Some("NOPERM") => "the user lacks a right; docs/OPERATIONS.md has the ACL that it needs".to_owned(),
+        _ if error.kind() == ErrorKind::AuthenticationFailed => "the user or the password is wrong".to_owned(),
+        _ => io_cause(error).unwrap_or_else(|| error.category().to_owned()),
+    };
+    StoreError::Unavailable(format!("Redis: {cause}").into())
+}
+
+/// The cause of a failed connection, such as a refusal or a certificate that is not trusted.
+fn io_cause(error: &RedisError) -> Option<String> {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(mut cause) = source {
+        // The crate keeps its causes in an `Arc`, which is an error of its own.
+        if let Some(shared) = cause.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>() {
+            cause = &**shared;
+        }
+        if let Some(failure) = cause.downcast_ref::<rustls::Error>() {
+            return Some(format!("TLS: {failure}"));
+        }
+        if let Some(failure) = cause.downcast_ref::<io::Error>() {
+            let tls = failure.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            return Some(tls.map_or_else(|| failure.kind().to_string(), |tls| format!("TLS: {tls}")));
+        }
+        source = cause.source();
+    }
+    None
 }
 
 #[async_trait]
@@ -165,11 +205,7 @@ impl RateLimits for RedisRateLimits {
             RateLimitKey::User(id) => format!("{}rate-limit:user:{id}", self.key_prefix),
             RateLimitKey::Address(address) => format!("{}rate-limit:address:{address}", self.key_prefix),
         };
-        let mut acquire = self.acquire.key(key);
-        acquire.arg(quota.window.as_micros().to_string()).arg(quota.requests);
-        let (admitted, remaining, resets_in): (bool, u32, u64) =
-            self.ask(async |connection| acquire.invoke_async(connection).await).await?;
-        Ok(RateLimitDecision { admitted, remaining, resets_in: Duration::from_micros(resets_in) })
+        self.acquire(key, quota).await
     }
 
     fn tracked_keys(&self) -> Option<usize> {
@@ -177,7 +213,9 @@ impl RateLimits for RedisRateLimits {
     }
 
     async fn check(&self) -> Result<(), StoreError> {
-        self.ask(async |connection| redis::cmd("PING").query_async(connection).await).await
+        // The same script as for a request, because a user may have the right to ask and not the right to count.
+        let quota = Quota { requests: 1000, window: Duration::from_millis(1) };
+        self.acquire(format!("{}rate-limit:check", self.key_prefix), quota).await.map(drop)
     }
 }
 
@@ -194,10 +232,10 @@ mod tests {
             "redis://crm:hunter2@localhost:port/0",
             "redis://localhost/0?protocol=hunter2",
         ] {
-            let error = RedisAddress::parse(address).unwrap_err();
+            let error = RedisAddress::parse(address, None).unwrap_err();
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }
-        let address = RedisAddress::parse("rediss://crm:hunter2@localhost/0").unwrap();
+        let address = RedisAddress::parse("rediss://crm:hunter2@localhost/0", None).unwrap();
         assert!(!format!("{address:?}").contains("hunter2"));
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::check::POOLER_ADVICE;
 use crate::{
-    bootstrap,
+    bootstrap, build,
     config::{Config, Environment, warnings::warnings},
     http::server::{self, metrics_server, tls::CertificateInForce},
     observability::logging::{self, chain},
@@ -77,6 +77,8 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         cookie = config.session.cookie_name.as_str(),
         secret_sha256 = config.session.secret.fingerprint(),
         pool = config.database.pool.size,
+        version = build::VERSION,
+        commit = build::COMMIT,
         "serving"
     );
     if let Some(metrics_server) = metrics_server {

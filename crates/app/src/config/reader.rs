@@ -7,6 +7,7 @@ use crm_adapters::{
     postgres::connect::{Connector, PlatformSchema},
     rate_limit::redis::{RedisAddress, RedisSettings},
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use url::Url;
 
 use super::{
@@ -132,9 +133,31 @@ impl<'s> Reader<'s> {
     pub(super) fn redis(&mut self) -> Option<RedisSettings> {
         let key_prefix = self.text("REDIS_KEY_PREFIX").unwrap_or_default();
         let timeout = self.milliseconds("REDIS_TIMEOUT_MS");
+        let authority = self.redis_authority();
         let address = self.text("REDIS_URL")?;
-        let address = RedisAddress::parse(&address).map_err(|error| self.problem("REDIS_URL", error.to_string())).ok();
+        let address =
+            RedisAddress::parse(&address, authority).map_err(|error| self.problem("REDIS_URL", error.to_string())).ok();
         Some(RedisSettings { address: address?, key_prefix, timeout: timeout? })
+    }
+
+    /// The certificates in `REDIS_CA_FILE`.
+    fn redis_authority(&mut self) -> Option<Vec<u8>> {
+        const NAME: &str = "REDIS_CA_FILE";
+        let file = self.text(NAME)?;
+        if !self.text("REDIS_URL").is_some_and(|address| address.starts_with("rediss://")) {
+            self.problem(NAME, "needs a REDIS_URL that begins with rediss://");
+            return None;
+        }
+        let pem = std::fs::read(file).ok();
+        let is_readable = |pem: &Vec<u8>| {
+            let mut certificates = CertificateDer::pem_slice_iter(pem).peekable();
+            certificates.peek().is_some() && certificates.all(|certificate| certificate.is_ok())
+        };
+        let authority = pem.filter(is_readable);
+        if authority.is_none() {
+            self.problem(NAME, "must be a readable file with certificates in PEM");
+        }
+        authority
     }
 
     pub(super) fn count(&mut self, name: &'static str, max: usize) -> Option<usize> {

@@ -129,7 +129,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting(
         "RATE_LIMIT_USER_REQUESTS",
-        Some("20"),
+        Some("100"),
         "The most requests of a signed-in user in a window, 1 to 1000000, or 0 for no limit.",
     ),
     setting(
@@ -142,6 +142,11 @@ pub const SETTINGS: &[Setting] = &[
         "REDIS_URL",
         None,
         "Where instances share their rate limits, e.g. redis://user:password@host:6379/0, or rediss:// for TLS; without it each counts for itself.",
+    ),
+    setting(
+        "REDIS_CA_FILE",
+        None,
+        "A file with the certificates, in PEM, of the private authority that vouches for Redis behind rediss://. Unset: the authorities that the system trusts.",
     ),
     setting("REDIS_KEY_PREFIX", Some("royal-glow-crm:"), "What every key in Redis begins with."),
     setting(

@@ -1,10 +1,11 @@
 //! Logging to standard error, and the start of tracing. No log line and no span holds personal data.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tracing::{Level, level_filters::LevelFilter};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer as _,
     filter::{FilterExt as _, Targets, filter_fn},
@@ -16,14 +17,32 @@ use tracing_subscriber::{
 use super::tracing::tracer_provider;
 use crate::config::telemetry::{LogFormat, TelemetrySettings};
 
+/// How many log lines wait at most for a reader that does not read, such as a container engine's log driver. Further ones
+/// are dropped: no request ever waits for the log.
+const BUFFERED_LINES: usize = 4096;
+
+/// Counts the lines that were dropped. For the process, as the log is.
+static DROPPED_LINES: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// How many log lines were dropped because nobody read the log.
+#[must_use]
+pub fn dropped_lines() -> u64 {
+    DROPPED_LINES.get().map_or(0, |counter| u64::try_from(counter.dropped_lines()).unwrap_or(u64::MAX))
+}
+
 /// Logs and traces, to be shut down at the end.
-pub struct Telemetry(SdkTracerProvider);
+pub struct Telemetry {
+    traces: SdkTracerProvider,
+    log: WorkerGuard,
+}
 
 impl Telemetry {
-    /// Exports the spans that have not been exported yet.
+    /// Exports the spans that have not been exported yet, and writes the last log lines, as far as somebody reads them within
+    /// a second.
     pub fn shutdown(self) {
         // The collector may be gone by now; there is nobody left to report that to.
-        let _ = self.0.shutdown();
+        let _ = self.traces.shutdown();
+        drop(self.log);
     }
 }
 
@@ -45,6 +64,13 @@ pub fn init(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
     // Libraries log warnings at most, whatever `RUST_LOG` says: their details hold cookies and bound values.
     let ours = filter_fn(|event| event.target().starts_with("crm_") || *event.level() <= Level::WARN);
     let filter = EnvFilter::new(&settings.log_filter).and(ours);
+    let (writer, log) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(BUFFERED_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    // Only the first logger of a process is in force.
+    let _ = DROPPED_LINES.set(writer.error_counter());
     match settings.log_format {
         LogFormat::Json => {
             let lines = fmt::layer()
@@ -52,12 +78,12 @@ pub fn init(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
                 .flatten_event(true)
                 .with_current_span(false)
                 .with_span_list(false)
-                .with_writer(std::io::stderr);
+                .with_writer(writer);
             registry.with(lines.with_filter(filter)).init();
         }
         LogFormat::Pretty => {
             let colours = std::io::stderr().is_terminal();
-            let lines = fmt::layer().compact().with_ansi(colours).with_writer(std::io::stderr);
+            let lines = fmt::layer().compact().with_ansi(colours).with_writer(writer);
             registry.with(lines.with_filter(filter)).init();
         }
     }
@@ -66,7 +92,7 @@ pub fn init(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a thread panicked");
     }));
-    Ok(Telemetry(provider))
+    Ok(Telemetry { traces: provider, log })
 }
 
 /// An error and its causes in one line.

@@ -29,7 +29,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::logging::chain;
+use super::logging::{chain, dropped_lines};
+use crate::build;
 
 /// The boundaries that the semantic conventions give `http.server.request.duration`, in seconds.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -176,7 +177,14 @@ impl Metrics {
             "Client connections closed at once because their address had its share",
             connection_refusals.clone(),
         );
+        let build = [("version".into(), build::VERSION.into()), ("commit".into(), build::COMMIT.into())];
+        registry.sub_registry_with_labels(build.into_iter()).register(
+            "crm_build_info",
+            "The build that runs; always 1",
+            ConstGauge::new(1_i64),
+        );
         registry.register_collector(Box::new(StoreCollector(store)));
+        registry.register_collector(Box::new(LogCollector));
         registry.register_collector(Box::new(RateLimitCollector(rate_limits)));
         // From the first scrape on: a counter that appears with its first count has no rate yet.
         for policy in [USER_POLICY, ADDRESS_POLICY] {
@@ -295,6 +303,18 @@ fn reason_label(reason: NotSignedIn) -> &'static str {
         NotSignedIn::NoCookie => "no_cookie",
         NotSignedIn::BadSignature => "bad_signature",
         NotSignedIn::NoSession => "no_session",
+    }
+}
+
+/// The log lines that nobody read.
+#[derive(Debug)]
+struct LogCollector;
+
+impl Collector for LogCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let help = "Log lines dropped because nobody read the log";
+        let descriptor = encoder.encode_descriptor("crm_log_lines_dropped", help, None, MetricType::Counter)?;
+        ConstCounter::new(dropped_lines()).encode(descriptor)
     }
 }
 

@@ -23,6 +23,7 @@ const APP_LAYERS: &[&[&str]] = &[
     &["services.rs"],
     &["shutdown.rs", "observability.rs", "observability/"],
     &["config.rs", "config/"],
+    &["build.rs"],
 ];
 
 /// Layers of the domain, from top to bottom: use cases, the unit of work, ports, and below them types and errors.

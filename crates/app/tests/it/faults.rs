@@ -300,7 +300,7 @@ impl PgBouncer {
         let users = file("users.txt", users);
         let configuration = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\n\
+             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\nserver_login_retry = 1\n\
              default_pool_size = {server_connections}\nmax_client_conn = 200\n",
             address.port().unwrap(),
             users.display(),

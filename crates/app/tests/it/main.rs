@@ -11,6 +11,7 @@ mod concurrency;
 mod cors;
 mod deployment;
 mod endpoints;
+mod failover;
 mod faults;
 mod health;
 mod hostile_clients;

@@ -30,16 +30,17 @@ struct Redis {
 impl Redis {
     async fn start() -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
-        let process = Self::spawn(port, &folder);
+        let process = Self::spawn(port, &folder, &[]);
         let redis = Self { port, process, folder };
         redis.wait_until_ready().await;
         redis
     }
 
-    fn spawn(port: u16, folder: &TempDir) -> Child {
+    fn spawn(port: u16, folder: &TempDir, more: &[String]) -> Child {
         Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(folder.path())
+            .args(more)
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
@@ -62,7 +63,7 @@ impl Redis {
     }
 
     async fn restart(&mut self) {
-        self.process = Self::spawn(self.port, &self.folder);
+        self.process = Self::spawn(self.port, &self.folder, &[]);
         self.wait_until_ready().await;
     }
 
@@ -71,7 +72,7 @@ impl Redis {
     }
 
     fn settings(&self, key_prefix: &str) -> RedisSettings {
-        let address = RedisAddress::parse(&self.url()).unwrap();
+        let address = RedisAddress::parse(&self.url(), None).unwrap();
         RedisSettings { address, key_prefix: key_prefix.to_owned(), timeout: PATIENCE }
     }
 }
@@ -232,4 +233,84 @@ async fn counting_is_atomic() {
         admitted += instance.await.unwrap();
     }
     assert_eq!(admitted, 50);
+}
+
+/// A service whose Redis cannot be used says why, once, and requests pass.
+#[tokio::test]
+async fn the_cause_of_an_unusable_redis_is_logged_at_start() {
+    let database = arrange_database().await;
+    let mut redis = Redis::start().await;
+    let client = redis::Client::open(redis.url()).unwrap();
+    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let acl: String = redis::cmd("ACL")
+        .arg(&["SETUSER", "desk", "on", ">right", "~*", "+ping", "+hello", "+client"][..])
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(acl, "OK");
+    let port = redis.port;
+    for (url, cause) in [
+        (format!("redis://desk:wrong@127.0.0.1:{port}/0"), "the user or the password is wrong"),
+        (format!("redis://desk:right@127.0.0.1:{port}/0"), "the user lacks a right"),
+        (format!("redis://127.0.0.1:{}/0", free_port()), "connection refused"),
+    ] {
+        let settings = [("REDIS_URL", url.as_str()), ("REDIS_TIMEOUT_MS", "2000")];
+        let mut service = Service::start(&database, &settings).await;
+        let line = service.log.wait_for_line(r#""check":"rateLimits""#).await;
+        assert!(line.contains(cause), "{line}");
+        assert_eq!(service.get("/api/tags", "manager").await.status, 200);
+        assert_eq!(service.get("/readyz", "manager").await.status, 200);
+        assert!(!service.log.text().contains("right@") && !service.log.text().contains("wrong@"));
+    }
+    // What docs/OPERATIONS.md says that the user needs is enough.
+    let document = include_str!("../../../../docs/OPERATIONS.md");
+    let rights = document.lines().find_map(|line| line.strip_prefix("ACL SETUSER crm on >… ")).unwrap();
+    let mut command = redis::cmd("ACL");
+    command.arg(&["SETUSER", "crm", "on", ">secret"][..]).arg(rights.split(' ').collect::<Vec<_>>());
+    let acl: String = command.query_async(&mut connection).await.unwrap();
+    assert_eq!(acl, "OK");
+    let address = RedisAddress::parse(&format!("redis://crm:secret@127.0.0.1:{port}/0"), None).unwrap();
+    let settings = RedisSettings { address, ..redis.settings("royal-glow-crm:") };
+    RedisRateLimits::new(settings).unwrap().check().await.unwrap();
+    redis.stop().await;
+}
+
+/// TLS with a private authority.
+#[tokio::test]
+async fn redis_behind_tls_is_verified_by_a_private_authority() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (chain, key) = (folder.path().join("chain.pem"), folder.path().join("key.pem"));
+    std::fs::write(&chain, certificate.cert.pem()).unwrap();
+    std::fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+    let path = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let more = [
+        "--tls-port".to_owned(),
+        port.to_string(),
+        "--port".to_owned(),
+        "0".to_owned(),
+        "--tls-auth-clients".to_owned(),
+        "no".to_owned(),
+        "--tls-cert-file".to_owned(),
+        path(&chain),
+        "--tls-key-file".to_owned(),
+        path(&key),
+        "--tls-ca-cert-file".to_owned(),
+        path(&chain),
+    ];
+    let _process = Redis::spawn(free_port(), &folder, &more);
+    let url = format!("rediss://127.0.0.1:{port}/0");
+    let limits = |authority: Option<Vec<u8>>| {
+        let address = RedisAddress::parse(&url, authority).unwrap();
+        let settings = RedisSettings { address, key_prefix: "crm:".to_owned(), timeout: PATIENCE };
+        RedisRateLimits::new(settings).unwrap()
+    };
+    let trusted = limits(Some(std::fs::read(&chain).unwrap()));
+    eventually(PATIENCE, "Redis answers by TLS", async || trusted.check().await.is_ok()).await;
+    let error = limits(None).check().await.unwrap_err();
+    let cause = format!("{error} {}", std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default());
+    assert!(cause.contains("certificate"), "{cause}");
+    let other = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    assert!(limits(Some(other.cert.pem().into_bytes())).check().await.is_err());
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{ROLES, TestApp, send},
-    service::{Service, arrange_database, root},
+    service::{PATIENCE, Service, arrange_database, crm, eventually, free_port, root, settings},
 };
 
 /// Receives what an exporter sends, as a collector does.
@@ -320,4 +320,55 @@ async fn the_dashboard_and_the_alerts_use_existing_metrics() {
         }
     }
     assert_eq!(json!(dashboard["title"]), "Royal Glow CRM");
+}
+
+/// Each alert fires when it should and is silent when it should be (`docs/alerts.test.yml`).
+#[tokio::test]
+async fn the_alerts_pass_their_unit_tests() {
+    let output = tokio::process::Command::new("promtool")
+        .args(["test", "rules", "alerts.test.yml"])
+        .current_dir(root().join("docs"))
+        .output()
+        .await
+        .expect("promtool: `just test` installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let alerts = std::fs::read_to_string(root().join("docs/alerts.yml")).unwrap();
+    let tests = std::fs::read_to_string(root().join("docs/alerts.test.yml")).unwrap();
+    for alert in alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let cases: Vec<_> = tests.split("alertname: ").filter(|case| case.lines().next() == Some(alert)).collect();
+        let (silent, firing): (Vec<_>, Vec<_>) = cases.into_iter().partition(|case| case.contains("exp_alerts: []"));
+        assert!(!silent.is_empty() && !firing.is_empty(), "{alert}");
+    }
+}
+
+/// A program that reads the log and hangs, as a full disk behind a log driver makes it.
+#[tokio::test]
+async fn a_log_that_nobody_reads_delays_no_request_and_its_dropped_lines_are_counted() {
+    let database = arrange_database().await;
+    let address = database.address();
+    let (bind, metrics) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let mut settings = settings(&address);
+    settings.extend_from_slice(&[("BIND_ADDRESS", bind.as_str()), ("METRICS_ADDRESS", metrics.as_str())]);
+    let mut process = crm(&["serve"], &settings).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let client = crate::app::http_client();
+    let url = format!("http://{bind}/livez");
+    eventually(PATIENCE, "it serves", async || client.get(&url).send().await.is_ok()).await;
+    // Some 200 lines fill the pipe, 4,096 more the buffer.
+    let (sixteen, metrics_url) = (16, format!("http://{metrics}/metrics"));
+    let asking = (0..sixteen).map(|_| {
+        let (client, url) = (client.clone(), url.clone());
+        tokio::spawn(async move {
+            for _ in 0..320 {
+                assert_eq!(client.get(&url).send().await.unwrap().status(), 200);
+            }
+        })
+    });
+    for task in asking.collect::<Vec<_>>() {
+        tokio::time::timeout(PATIENCE, task).await.expect("answers").unwrap();
+    }
+    let text = crate::app::send(client.get(&metrics_url)).await.text;
+    let dropped = text.lines().find_map(|line| line.strip_prefix("crm_log_lines_dropped_total ")).unwrap();
+    assert!(dropped.parse::<u64>().unwrap() > 0, "{text}");
+    assert!(text.contains("crm_build_info{version=\"") && text.contains("commit=\""), "{text}");
+    process.kill().await.unwrap();
 }

@@ -1,0 +1,19 @@
+//! Tells the program which commit it is built from.
+
+use std::process::Command;
+
+fn main() {
+    // A build without the repository, such as in a container, gets the commit as a variable.
+    println!("cargo::rerun-if-env-changed=CRM_COMMIT");
+    println!("cargo::rerun-if-changed=../../.git/logs/HEAD");
+    #[expect(clippy::disallowed_methods, reason = "this is no setting of the service")]
+    let given = std::env::var("CRM_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = given.or_else(commit_of_repository).unwrap_or_else(|| "unknown".to_owned());
+    println!("cargo::rustc-env=CRM_COMMIT={commit}");
+}
+
+fn commit_of_repository() -> Option<String> {
+    let output = Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output().ok()?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    Some(commit.trim().to_owned()).filter(|commit| output.status.success() && !commit.is_empty())
+}
