@@ -284,11 +284,11 @@ struct PgBouncer {
 
 impl PgBouncer {
     async fn start(database: &TestDatabase) -> Self {
-        Self::start_with(database, 3).await
+        Self::start_with(database, "transaction", 3).await
     }
 
-    /// Starts with that many server connections.
-    async fn start_with(database: &TestDatabase, server_connections: usize) -> Self {
+    /// Starts in that mode, with that many server connections.
+    async fn start_with(database: &TestDatabase, mode: &str, server_connections: usize) -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let address = url::Url::parse(&database.address()).unwrap();
         let file = |name: &str, text: String| {
@@ -300,7 +300,7 @@ impl PgBouncer {
         let users = file("users.txt", users);
         let configuration = format!(
             "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = transaction\nserver_login_retry = 1\n\
+             unix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {}\npool_mode = {mode}\nserver_login_retry = 1\n\
              default_pool_size = {server_connections}\nmax_client_conn = 200\n",
             address.port().unwrap(),
             users.display(),
@@ -388,6 +388,44 @@ async fn the_service_works_behind_pgbouncer_in_transaction_mode() {
     assert!(bouncer.process.try_wait().unwrap().is_none(), "PgBouncer still runs");
 }
 
+/// With the setting for no pooler, requests would meet each other's server connections as soon as several run at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pooler_in_transaction_mode_is_noticed_at_start_and_one_in_session_mode_is_used() {
+    let database = arrange_database().await;
+    for connections in [1, 3] {
+        let bouncer = PgBouncer::start_with(&database, "transaction", connections).await;
+        let url = bouncer.address(&database);
+        let (output, printed) = run(&["serve"], &settings(&url)).await;
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(printed.contains("Set DATABASE_POOL_MODE=transaction"), "{printed}");
+        let (output, printed) = run(&["check"], &[("DATABASE_URL", &url)]).await;
+        assert_eq!(output.status.code(), Some(1), "{printed}");
+        assert!(printed.contains("FAIL pooler"), "{printed}");
+    }
+    let bouncer = PgBouncer::start_with(&database, "session", 8).await;
+    for mode in ["session", "transaction"] {
+        let settings = [("DATABASE_POOL_MODE", mode), ("DATABASE_POOL_SIZE", "3")];
+        let service = Service::start_at(&bouncer.address(&database), &settings).await;
+        assert_eq!(service.get("/api/tags", "manager").await.status, 200, "{mode}");
+        service.signal("-TERM");
+        assert!(service.wait_for_exit().await.0.success());
+    }
+}
+
+/// PgBouncer refuses clients for `server_login_retry` after a failed login, 15 s by default.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_returns_behind_pgbouncer_is_used_again_within_seconds() {
+    let database = arrange_database().await;
+    let bouncer = PgBouncer::start(&database).await;
+    let settings = [("DATABASE_POOL_MODE", "transaction")];
+    let service = Service::start_at(&bouncer.address(&database), &settings).await;
+    database.allow_connections(false).await;
+    eventually(PATIENCE, "it fails", async || service.get("/api/tags", "manager").await.status == 503).await;
+    database.allow_connections(true).await;
+    let within = Duration::from_secs(8);
+    eventually(within, "it answers again", async || service.get("/api/tags", "manager").await.status == 200).await;
+}
+
 /// The number of connections of this machine to that port, as the kernel reports it.
 fn count_connections_to(port: u16) -> usize {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
@@ -404,7 +442,7 @@ fn count_connections_to(port: u16) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_opens_no_more_connections_to_pgbouncer_than_its_pool_size() {
     let database = arrange_database().await;
-    let bouncer = PgBouncer::start_with(&database, 1).await;
+    let bouncer = PgBouncer::start_with(&database, "transaction", 1).await;
     let settings = [
         ("DATABASE_POOL_MODE", "transaction"),
         ("DATABASE_POOL_SIZE", "4"),
