@@ -516,25 +516,34 @@ async fn a_page_reads_a_bounded_number_of_buffers() {
     }
     let page_of_word = |word| DirectoryQuery { search: SearchTerm::parse(word).unwrap(), ..DirectoryQuery::default() };
     queries.extend(["asha 19999", "9819998", "c1234@x.io", "nobody"].map(page_of_word));
+    // How often statements with that text ran for one page, and how many buffers they touched.
+    let measure = async |text: &str, query: &DirectoryQuery, before: &str| loop {
+        let sql = "SELECT sum(calls)::bigint, sum(shared_blks_hit + shared_blks_read)::bigint FROM pg_stat_statements s
+                   JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database() AND query LIKE $1";
+        let reset =
+            "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)";
+        client.batch_execute(&format!("{before}; {reset}")).await.unwrap();
+        model.list_customers(query).await.unwrap();
+        let row = client.query_one(sql, &[&text]).await.unwrap();
+        // Statements of other tests may have displaced this one.
+        if let (Some(calls), Some(buffers)) = (row.get::<_, Option<i64>>(0), row.get::<_, Option<i64>>(1)) {
+            break (calls, buffers);
+        }
+    };
     for query in &queries {
         // The first run plans the statement.
         model.list_customers(query).await.unwrap();
-        let sql = "SELECT sum(calls)::bigint, sum(shared_blks_hit + shared_blks_read)::bigint FROM pg_stat_statements s
-                   JOIN pg_database d ON d.oid = s.dbid WHERE d.datname = current_database() AND query LIKE '%total_count%'";
-        let reset =
-            "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)";
-        let (calls, buffers) = loop {
-            client.batch_execute(reset).await.unwrap();
-            model.list_customers(query).await.unwrap();
-            let row = client.query_one(sql, &[]).await.unwrap();
-            // Statements of other tests may have displaced this one.
-            if let (Some(calls), Some(buffers)) = (row.get::<_, Option<i64>>(0), row.get::<_, Option<i64>>(1)) {
-                break (calls, buffers);
-            }
-        };
+        let (calls, buffers) = measure("%total_count%", query, "").await;
         assert_eq!(calls, 1, "{query:?}");
         // Everyone is 20,000 customers, whose users alone fill 200 pages, and whose look-ups by id 60,000.
         assert!(buffers < 450, "{buffers} buffers: {query:?}");
     }
+    // Computing queued customers anew looks each of them up by key.
+    let queue = "INSERT INTO crm.directory_queue (user_id) SELECT 'c' || n FROM generate_series(1, 2000, 20) n";
+    let everyone = DirectoryQuery::default();
+    measure("%directory_apply%", &everyone, queue).await;
+    let (calls, buffers) = measure("%directory_apply%", &everyone, queue).await;
+    assert_eq!(calls, 1);
+    assert!(buffers < 100 * 100, "{buffers} buffers for 100 customers");
     assert_eq!(model.directory_reads().direct, 0);
 }

@@ -40,6 +40,13 @@ CREATE FUNCTION pg_temp.last_name(n int) RETURNS text LANGUAGE sql IMMUTABLE AS 
     'Malhotra,Chopra,Agarwal,Gupta,Jain,Bansal,Mishra,Tripathi,Pandey,Yadav,Khan,Ansari,Sheikh,Qureshi,Fernandes,'
     'D''Souza,Pereira,Thomas,Varghese,Kurian,Pillai,Subramanian,Krishnan,Naidu,Gowda,Hegde,Shetty,Bora,Lepcha,Irani', ',')) $$;
 
+-- A phone number as somebody typed it: the platform's own forms store ten bare digits, other programs and people do not.
+CREATE FUNCTION pg_temp.phone(n int, digits text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN draw < 70 THEN digits WHEN draw < 84 THEN '+91' || digits
+    WHEN draw < 92 THEN '+91 ' || left(digits, 5) || ' ' || right(digits, 5) WHEN draw < 96 THEN '0' || digits
+    ELSE left(digits, 5) || '-' || right(digits, 5) END
+  FROM pg_temp.draw(n, 'phone form', 100) AS draw $$;
+
 -- Staff: one account for each role above customer, and three in a hundred more, who must never show up among customers.
 INSERT INTO "user" (id, name, email, email_verified, role, created_at, updated_at)
 SELECT 'usr_demo_' || role, name, role || '@example.com', true, role, '2024-01-08T04:30:00Z', '2024-01-08T04:30:00Z'
@@ -124,7 +131,7 @@ INSERT INTO customer_profile (id, user_id, phone, gender, date_of_birth, marketi
   consecutive_completed_bookings, booking_requires_approval, created_at, updated_at)
 SELECT 'prof_demo_' || pg_temp.pad(n), id,
   CASE WHEN pg_temp.draw(n, 'phone?', 100) >= 4 OR n = 0
-       THEN '+9198' || lpad(pg_temp.draw(n, 'phone', 100000000)::text, 8, '0') END, gender,
+       THEN pg_temp.phone(n, '98' || lpad(pg_temp.draw(n, 'phone', 100000000)::text, 8, '0')) END, gender,
   CASE WHEN pg_temp.draw(n, 'born?', 100) >= 22 THEN date '1956-01-01' + pg_temp.draw(n, 'born', 18600) END,
   consent, CASE WHEN consent THEN created_at + interval '40 seconds' END,
   pg_temp.draw(n, 'reminders', 100) < 92, pg_temp.draw(n, 'alerts', 100) < 80, source,
@@ -267,7 +274,7 @@ FROM (SELECT 'usr_demo_manager', 'customer_tag', id, jsonb_build_object('id', id
      ) AS made (actor, type, id, new_values, created_at)
 WINDOW made_in_turn AS (ORDER BY created_at, type COLLATE "C", made.id COLLATE "C") ORDER BY row_number() OVER made_in_turn;
 
-DROP FUNCTION pg_temp.last_name, pg_temp.first_name, pg_temp.mailbox, pg_temp.at, pg_temp.pad, pg_temp.pick, pg_temp.draw;
+DROP FUNCTION pg_temp.phone, pg_temp.last_name, pg_temp.first_name, pg_temp.mailbox, pg_temp.at, pg_temp.pad, pg_temp.pick, pg_temp.draw;
 -- So that the first query is planned for what is here, without waiting for autovacuum.
 ANALYZE "user", customer_profile, loyalty_account, customer_tag, customer_tag_assignment, booking, customer_note, audit_log;
 COMMIT;

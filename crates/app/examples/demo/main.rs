@@ -4,6 +4,8 @@
 //! sizes than the demo's, `DEMO_CUSTOMERS`.
 //! A database that has users already is somebody's: it is left alone.
 
+use std::io::Write as _;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -12,7 +14,6 @@ use tokio_postgres::{Client, NoTls};
 const ROLES: [&str; 6] = ["customer", "staff", "receptionist", "manager", "owner", "developer"];
 
 #[tokio::main(flavor = "current_thread")]
-#[expect(clippy::print_stdout, reason = "printing is what this program is for")]
 async fn main() -> anyhow::Result<()> {
     let database = variable("DATABASE_URL")?;
     let secret = variable("BETTER_AUTH_SECRET")?;
@@ -27,24 +28,29 @@ async fn main() -> anyhow::Result<()> {
     if users == 0 {
         client.execute("SELECT set_config('demo.customers', $1, false)", &[&customers]).await?;
         client.batch_execute(include_str!("demo.sql")).await?;
-        println!("demo: {customers} customers loaded");
+        print(&format!("demo: {customers} customers loaded"));
     }
     if client.query_opt("SELECT FROM \"user\" WHERE id = 'usr_demo_developer'", &[]).await?.is_none() {
-        println!("demo: this database has users of its own; sign in at the platform to get a session cookie");
+        print("demo: this database has users of its own; sign in at the platform to get a session cookie");
         return Ok(());
     }
 
-    println!("\nOne line for each role, to be pasted (customer and staff are refused, as they should be):\n");
+    print("\nOne line for each role, to be pasted (customer and staff are refused, as they should be):\n");
     for role in ROLES {
         let cookie = sign(&session(&client, role).await?, &secret);
-        println!(
+        print(&format!(
             "# {role}\ncurl {options}--cookie 'better-auth.session_token={cookie}' '{base_url}/api/customers?pageSize=3'"
-        );
+        ));
     }
-    println!();
+    print("");
     drop(client);
     connection.await??;
     Ok(())
+}
+
+/// Prints a line. A reader that has read enough, such as `head`, is no failure.
+fn print(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn variable(name: &str) -> anyhow::Result<String> {

@@ -10,6 +10,7 @@ use crm_adapters::postgres::{
     schema_check::{self, Lack},
 };
 use crm_domain::store_error::StoreError;
+use sd_notify::NotifyState;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::check::POOLER_ADVICE;
@@ -85,11 +86,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         // Until the process ends: what happens at shutdown is worth a last scrape.
         actix_web::rt::spawn(metrics_server.running);
     }
+    tell_systemd(NotifyState::Ready);
     let handle = server.running.handle();
     let delay = config.lifecycle.shutdown_delay;
     let certificate = server.certificate.clone();
     actix_web::rt::spawn(handle_signals(signals, handle, lifecycle, delay, move || reload(certificate.as_ref())));
     server.running.await?;
+    tell_systemd(NotifyState::Stopping);
     tracing::info!("stopped");
     Ok(())
 }
@@ -129,6 +132,13 @@ async fn lacks_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Resul
         Ok(found) => found.context("the database cannot be checked"),
         Err(_) => Err(last.map_or_else(|| anyhow::anyhow!("no answer"), Into::into))
             .with_context(|| format!("the database did not answer within {} ms", patience.as_millis())),
+    }
+}
+
+/// Tells systemd's `Type=notify`, if that started this process, so that `systemctl restart` waits until it serves.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
     }
 }
 

@@ -1,6 +1,13 @@
 //! The files in `docs/deploy`: the nginx example with real nginx, the limits of the systemd unit.
 
-use std::{fs, process::Stdio};
+use std::{
+    fs,
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
 
 use crm_adapters::testing::platform;
 use reqwest::Certificate;
@@ -41,16 +48,26 @@ struct Proxy {
 impl Proxy {
     /// Starts nginx and waits until it listens.
     async fn start(service: &str, platform: &str) -> Self {
+        Self::start_with([service, ""], platform).await
+    }
+
+    /// Starts nginx in front of two instances; an empty address stands for none.
+    async fn start_with(services: [&str; 2], platform: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display();
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         fs::write(folder.path().join("chain.pem"), made.cert.pem()).unwrap();
         fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
         let port = free_port();
+        let second = match services[1] {
+            "" => String::new(),
+            address => format!("server {address} max_fails=3 fail_timeout=1s;"),
+        };
         let example = fill_example(
             "nginx.conf",
             &[
-                ("server 127.0.0.1:8080 max_fails=3", &format!("server {service} max_fails=3")),
+                ("server 127.0.0.1:8080 max_fails=3", &format!("server {} max_fails=3", services[0])),
+                ("server 127.0.0.1:8081 max_fails=3 fail_timeout=1s;", &second),
                 ("server 127.0.0.1:3000;", &format!("server {platform};")),
                 ("listen 443 ssl", &format!("listen 127.0.0.1:{port} ssl")),
                 ("server_name admin.example.com;", "server_name localhost;"),
@@ -222,8 +239,8 @@ async fn the_nginx_example_logs_every_request_and_no_personal_data() {
     service.signal("-KILL");
     service.wait_for_exit().await;
     let answer = request("GET", "/api/customers/usr_priya/notes?page=Priyanka", "").await;
-    assert_eq!(answer.status, 502);
-    sent.push(("/api/customers/{id}/notes".to_owned(), "502".to_owned()));
+    assert_eq!(answer.status, 503);
+    sent.push(("/api/customers/{id}/notes".to_owned(), "503".to_owned()));
 
     // nginx writes the line of a request after the response.
     let log = || proxy.file("access.log");
@@ -235,7 +252,7 @@ async fn the_nginx_example_logs_every_request_and_no_personal_data() {
     sent.sort();
     logged.sort();
     assert_eq!(logged, sent);
-    for status in ["200", "201", "400", "404", "502"] {
+    for status in ["200", "201", "400", "404", "503"] {
         assert!(sent.iter().any(|(_, sent)| sent == status), "{status} did not occur: {sent:?}");
     }
     // nginx logs the request id of the service.
@@ -265,7 +282,7 @@ async fn the_nginx_example_accepts_only_current_tls_versions_and_ciphers() {
 
 #[test]
 fn the_limits_of_the_systemd_unit_exceed_the_default_settings() {
-    let unit = fill_example("royal-glow-crm.service", &[]);
+    let unit = fill_example("royal-glow-crm@.service", &[]);
     let value = |name: &str| {
         let line = unit.lines().find_map(|line| line.strip_prefix(&format!("{name}="))).unwrap();
         line.parse::<u64>().unwrap()
@@ -277,4 +294,82 @@ fn the_limits_of_the_systemd_unit_exceed_the_default_settings() {
     };
     assert!(value("TimeoutStopSec") * 1000 > default("SHUTDOWN_DELAY_MS") + default("SHUTDOWN_TIMEOUT_MS"));
     assert!(value("LimitNOFILE") > default("HTTP_MAX_CONNECTIONS") + default("DATABASE_POOL_SIZE") + 64);
+}
+
+/// An update of the service as docs/OPERATIONS.md describes it, while desks work.
+#[actix_web::test]
+async fn restarting_both_instances_in_turn_fails_no_request() {
+    let database = arrange_database().await;
+    let addresses = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
+    let start = async |address: &str| {
+        let settings = [("BIND_ADDRESS", address), ("TRUSTED_PROXIES", "127.0.0.1/32"), ("SHUTDOWN_DELAY_MS", "2000")];
+        Service::start(&database, &settings).await
+    };
+    let mut instances = [start(&addresses[0]).await, start(&addresses[1]).await];
+    let platform = TestApp::start().await;
+    let proxy = Proxy::start_with([&addresses[0], &addresses[1]], &platform.address).await;
+    let client = proxy.client();
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut desks = Vec::new();
+    for _ in 0..3 {
+        let request = |method: &str, target: &str| {
+            let url = format!("{}{target}", proxy.origin);
+            client.request(method.parse().unwrap(), url).header("cookie", TestApp::cookie("manager"))
+        };
+        let requests = [
+            request("GET", "/api/customers?q=asha"),
+            request("GET", "/api/customers/usr_1"),
+            request("GET", "/api/tags"),
+            request("DELETE", "/api/customers/usr_1/tags/tag_vip").header("origin", &proxy.origin),
+        ];
+        let (stop, answered) = (stop.clone(), answered.clone());
+        desks.push(actix_web::rt::spawn(async move {
+            let mut failed = Vec::new();
+            for request in requests.iter().cycle() {
+                if stop.load(Ordering::Relaxed) {
+                    return failed;
+                }
+                let answer = send(request.try_clone().unwrap()).await;
+                if answer.status != 200 {
+                    failed.push(format!("{} {}", answer.status, answer.text));
+                }
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            failed
+        }));
+    }
+    let more_answers = async || {
+        let before = answered.load(Ordering::Relaxed);
+        let is_so = async || answered.load(Ordering::Relaxed) >= before + 60;
+        eventually(PATIENCE, "requests are answered", is_so).await;
+    };
+    more_answers().await;
+    for (instance, address) in addresses.iter().enumerate() {
+        instances[instance].signal("-TERM");
+        // On the other one.
+        more_answers().await;
+        let former = std::mem::replace(&mut instances[instance], {
+            // The port is free when the process has ended.
+            eventually(PATIENCE, "it has ended", async || TcpStream::connect(address).await.is_err()).await;
+            start(address).await
+        });
+        assert!(former.wait_for_exit().await.0.success());
+        more_answers().await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    for desk in desks {
+        let failed: Vec<String> = desk.await.unwrap();
+        assert!(failed.is_empty(), "{} failed; the first: {}", failed.len(), failed[0]);
+    }
+
+    // When nobody answers, the frontend gets JSON in the API's form.
+    for instance in instances {
+        instance.signal("-INT");
+        instance.wait_for_exit().await;
+    }
+    let url = format!("{}/api/tags", proxy.origin);
+    let answer = send(client.get(url).header("cookie", TestApp::cookie("manager"))).await;
+    assert_eq!((answer.status, answer.error().as_str()), (503, "SERVICE_UNAVAILABLE"));
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
 }

@@ -360,3 +360,23 @@ async fn every_acknowledged_note_survives_a_kill() {
         .get(0);
     assert_eq!(unaudited, 0);
 }
+
+/// `Type=notify` of the unit: systemd waits for this message at start.
+#[tokio::test]
+async fn systemd_is_told_when_the_service_serves_and_when_it_stops() {
+    let database = arrange_database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = tokio::net::UnixDatagram::bind(&path).unwrap();
+    let receive = async || {
+        let mut buffer = [0; 256];
+        let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.expect("a message").unwrap();
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    };
+    let service = Service::start(&database, &[("NOTIFY_SOCKET", path.to_str().unwrap())]).await;
+    assert_eq!(receive().await, "READY=1");
+    assert_eq!(service.get("/livez", "manager").await.status, 200);
+    service.signal("-TERM");
+    assert!(service.wait_for_exit().await.0.success());
+    assert_eq!(receive().await, "STOPPING=1");
+}

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The version of the objects in `objects.sql` and `changed.sql`. Another version in the database is not used.
-pub(super) const MODEL_VERSION: i64 = 1;
+pub(super) const MODEL_VERSION: i64 = 2;
 
 /// The most queued customers that a read computes anew before it answers. Past it the direct statement answers.
 pub(super) const MAX_APPLIED_BY_READ: i64 = 500;

@@ -93,7 +93,8 @@ BEGIN
         FROM {platform}."user" u
         JOIN {platform}.customer_profile p ON p.user_id = u.id
         LEFT JOIN {platform}.loyalty_account l ON l.customer_id = u.id
-        WHERE u.id = i.id AND u.role = 'customer' OFFSET 0) c;
+        -- A caller's ids may have another collation, under which the index would not serve.
+        WHERE u.id = i.id COLLATE "default" AND u.role = 'customer' OFFSET 0) c;
   END IF;
 END $$;
 
