@@ -24,7 +24,7 @@ mod tag;
 mod timestamp;
 mod unit_of_work;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::sync::Arc;
 
 pub use pool::{Pool, PoolSettings};
 
@@ -36,19 +36,12 @@ pub struct Postgres {
     pool: Pool,
     foreign_keys: foreign_keys::ForeignKeyCache,
     directory_model: Arc<DirectoryModel>,
-    /// Whether the database refused writes when it was last asked.
-    refuses_writes: Arc<AtomicBool>,
 }
 
 impl Postgres {
     /// The adapters on that pool.
     #[must_use]
     pub fn new(pool: Pool) -> Self {
-        Self {
-            pool,
-            foreign_keys: foreign_keys::ForeignKeyCache::default(),
-            directory_model: Arc::default(),
-            refuses_writes: Arc::default(),
-        }
+        Self { pool, foreign_keys: foreign_keys::ForeignKeyCache::default(), directory_model: Arc::default() }
     }
 }

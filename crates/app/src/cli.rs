@@ -43,7 +43,7 @@ enum Command {
     },
     /// Say whether `serve` would work on this database, and what to do where it would not; exits with 0 or 1.
     Check {
-        /// Print the grants of the service's role instead. Needs neither settings nor a database.
+        /// Print the grants of the service's role instead. Reads `DATABASE_SCHEMA` and needs no database.
         #[arg(long, value_name = "ROLE")]
         grants: Option<String>,
     },

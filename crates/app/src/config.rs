@@ -18,7 +18,7 @@ use crm_adapters::{
     better_auth::cookie::{CookieName, Secret},
     postgres::{
         PoolSettings,
-        connect::{Connector, PoolMode, SessionSettings},
+        connect::{Connector, PlatformSchema, PoolMode, SessionSettings},
     },
     rate_limit::redis::RedisSettings,
 };
@@ -114,6 +114,19 @@ impl HealthAddress {
         let address = metrics_address.or_else(|| reader.address("BIND_ADDRESS"));
         let tls = metrics_address.is_none() && reader.text("TLS_CERT_FILE").is_some();
         reader.finish(address.map(|address| Self { address, tls }))
+    }
+}
+
+/// What `crm check --grants` needs: the schema of the platform's tables.
+#[derive(Debug)]
+pub struct DatabaseSchema(pub PlatformSchema);
+
+impl DatabaseSchema {
+    /// Reads `DATABASE_SCHEMA`.
+    pub fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let schema = reader.schema();
+        reader.finish(schema.map(Self))
     }
 }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use actix_web::dev::ServerHandle;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The state that is shared by everything that behaves differently while the process stops.
@@ -52,6 +53,13 @@ impl Lifecycle {
     #[must_use]
     pub fn uptime(&self) -> Duration {
         self.started.elapsed()
+    }
+}
+
+/// Tells systemd's `Type=notify`, if that started this process, so that `systemctl restart` waits until it serves.
+pub(crate) fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd could not be told");
     }
 }
 
@@ -108,6 +116,7 @@ pub(crate) async fn handle_signals(
     }
     tracing::info!("stopping: answering what is in flight");
     lifecycle.drain();
+    tell_systemd(NotifyState::Stopping);
     let drained = async {
         // A proxy sees that this instance is not ready, and sends requests elsewhere.
         tokio::time::sleep_until(tokio::time::Instant::now() + delay).await;

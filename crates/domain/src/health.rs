@@ -83,7 +83,7 @@ pub trait StoreHealth: Send + Sync {
     /// Asks the store for an answer: it can be reached.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// What the store lacks of what this service needs. A store that has begun to refuse writes has its idle connections
+    /// What the store lacks of what this service needs. While it refuses writes its idle connections are
     /// closed, because new ones may lead to another server.
     async fn find_lacks(&self) -> Result<StoreLacks, StoreError>;
 

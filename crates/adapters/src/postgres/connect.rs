@@ -292,18 +292,20 @@ impl Connector {
     /// Whether a pooler in transaction mode is between this service and PostgreSQL: then two connections that are both open
     /// meet the same server process, or one meets two. `false` when a second connection cannot be had in time.
     pub async fn is_behind_transaction_pooler(&self) -> ConnectionResult<bool> {
-        let mut pair = Vec::new();
-        for _ in 0..2 {
-            let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
-            pair.push((client, AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }))));
-        }
-        let [(first, _), (second, _)] = &pair[..] else { return Ok(false) };
         let asking = async {
+            let mut pair = Vec::new();
+            for _ in 0..2 {
+                let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
+                pair.push((client, AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }))));
+            }
+            let [(first, _), (second, _)] = &pair[..] else { return Ok(false) };
             let before = server_process(first, "").await?;
             // The pooler gives the transaction the server connection that is idle, so the other client needs another.
             let other = server_process(second, "BEGIN; ").await?;
             // If that is the only one, the first client would wait for the end of the transaction.
-            Ok(before == other || before != server_process(first, "").await?)
+            let is_shared = before == other || before != server_process(first, "").await?;
+            second.batch_execute("COMMIT").await.map_err(connection_failure)?;
+            Ok(is_shared)
         };
         tokio::time::timeout(PROBE_TIMEOUT, asking).await.unwrap_or(Ok(false))
     }

@@ -232,7 +232,10 @@ impl ProfileWrites for PgUnitOfWork {
             .timestamp(profile.updated_at)
             .sql(" WHERE id = ")
             .text(profile.id.as_str());
-        self.execute(statement).await?;
-        Ok(())
+        match self.execute(statement).await? {
+            1 => Ok(()),
+            // The row is locked, so only row level security can hide it.
+            _ => Err(StoreError::Unexpected("the locked profile was not updated".into())),
+        }
     }
 }

@@ -1,7 +1,5 @@
 //! The health check of the database: connection, tables, columns, migrations.
 
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 use crm_domain::{
     health::{Connections, DirectoryReadCounts, StoreHealth, StoreLacks},
@@ -26,11 +24,10 @@ impl StoreHealth for Postgres {
             let kind = if matches!(lack, Lack::Writable(_)) { &mut lacks.writes } else { &mut lacks.schema };
             kind.push(lack.to_string());
         }
-        let refuses_writes = !lacks.writes.is_empty();
-        if refuses_writes && !self.refuses_writes.swap(refuses_writes, Ordering::Relaxed) {
+        // Each time, because the address may move to the new primary later.
+        if !lacks.writes.is_empty() {
             self.pool.close_idle();
         }
-        self.refuses_writes.store(refuses_writes, Ordering::Relaxed);
         Ok(lacks)
     }
 

@@ -124,7 +124,7 @@ named_row! {
 }
 
 /// The wanted indexes for which the database has no equivalent: a valid index on all rows that begins with the same columns.
-/// A table that does not exist is left out.
+/// A table that does not exist or is partitioned is left out.
 pub async fn missing(connector: &Connector) -> Result<Vec<MissingIndex>, IndexError> {
     let mut connection = connector.connect_plainly().await?;
     Ok(missing_on(&mut connection).await?)
@@ -147,7 +147,7 @@ async fn missing_on(connection: &mut AsyncPgConnection) -> QueryResult<Vec<Missi
         .text(columns.as_str())
         .sql(", ',') AS columns) w, pg_class c WHERE c.oid = to_regclass(quote_ident(")
         .text(index.table)
-        .sql(")) AND c.relkind IN ('r', 'p')");
+        .sql(")) AND c.relkind = 'r'");
         let found: Vec<IndexRow> = statement.load(connection).await?;
         let Some(IndexRow { rows, bytes, equivalent: 0 }) = found.into_iter().next() else { continue };
         missing.push(MissingIndex { index, rows: u64::try_from(rows).ok(), table_bytes: bytes.unsigned_abs() });
@@ -170,10 +170,17 @@ pub async fn create_missing(
     if !take_lock(&mut connection, LOCK, LOCK_WAIT).await? {
         return Err(IndexError::Busy);
     }
+    // A large table takes as long as it takes.
+    connection.batch_execute("SET statement_timeout = 0").await?;
     for MissingIndex { index, .. } in missing_on(&mut connection).await? {
         creating(index);
-        let statement = sql::<Bool>("SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = to_regclass(");
-        let named: Vec<bool> = statement.bind::<Text, _>(index.name).sql(")").load(&mut connection).await?;
+        // Valid, or of another table: that is not what an interrupted run left behind.
+        let statement = sql::<Bool>("SELECT i.indisvalid OR i.indrelid <> to_regclass(quote_ident(")
+            .bind::<Text, _>(index.table)
+            .sql(")) FROM pg_index i WHERE i.indexrelid = to_regclass(")
+            .bind::<Text, _>(index.name)
+            .sql(")");
+        let named: Vec<bool> = statement.load(&mut connection).await?;
         match named.as_slice().first() {
             Some(true) => return Err(IndexError::NameTaken(index.name)),
             Some(false) => {

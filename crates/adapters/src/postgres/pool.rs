@@ -189,7 +189,7 @@ impl Pool {
 
     /// Closes the idle connections, and those in use when they come back: new ones may lead to another server, as after a
     /// failover.
-    pub(crate) fn close_idle(&self) {
+    pub fn close_idle(&self) {
         self.connections.manager().outdate_all();
         self.connections.retain(|_, _| false);
     }

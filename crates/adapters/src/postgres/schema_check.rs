@@ -74,7 +74,8 @@ impl Catalogue<'_> {
         for table in NEEDED {
             self.add_lacks_of(table, &columns, &mut lacks);
         }
-        lacks.extend(self.of_kind("row security").map(|fact| Lack::RowSecurity(fact.owner.clone())));
+        lacks
+            .extend(NEEDED.iter().filter(|table| self.hides_rows_of(table)).map(|table| Lack::RowSecurity(table.name)));
         if self.of_kind("action").count() < 3 {
             lacks.push(Lack::AuditAction);
         }
@@ -85,6 +86,22 @@ impl Catalogue<'_> {
             lacks.push(Lack::Collation);
         }
         lacks
+    }
+
+    /// Whether row level security keeps any row from a statement of this service. The fact's detail are the commands whose
+    /// policies let all rows pass, as PostgreSQL abbreviates them, and `restrictive` for a policy that takes rows away.
+    fn hides_rows_of(&self, table: &NeededTable) -> bool {
+        let Some(fact) = self.of_kind("row security").find(|fact| fact.owner == table.name) else { return false };
+        let passes: Vec<&str> = fact.detail.split(' ').collect();
+        let is_used = |privilege| table.columns.iter().any(|column| column.privileges.contains(&privilege));
+        let commands = [
+            ("r", is_used("SELECT")),
+            ("a", is_used("INSERT")),
+            ("w", is_used("UPDATE")),
+            ("d", table.is_deleted_from),
+        ];
+        passes.contains(&"restrictive")
+            || commands.iter().any(|(command, used)| *used && !passes.contains(command) && !passes.contains(&"*"))
     }
 
     fn add_lacks_of(&self, table: &NeededTable, columns: &HashMap<(&str, &str), Vec<&str>>, lacks: &mut Vec<Lack>) {
@@ -179,11 +196,12 @@ fn catalogue_statement(names: &str) -> Statement<'_> {
              FROM needed t JOIN pg_attribute a ON a.attrelid = t.oid WHERE a.attnum > 0 AND NOT a.attisdropped \
                AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' \
              UNION ALL \
-             SELECT 'row security', t.relname::text, '', '' FROM needed t WHERE t.relrowsecurity AND row_security_active(t.oid) \
-               AND (EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.oid AND NOT p.polpermissive) \
-                 OR NOT EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = t.oid AND p.polcmd IN ('r', '*') \
-                   AND pg_get_expr(p.polqual, p.polrelid) = 'true' \
-                   AND EXISTS (SELECT FROM unnest(p.polroles) r WHERE r = 0 OR pg_has_role(r, 'USAGE')))) \
+             SELECT 'row security', t.relname::text, '', coalesce((SELECT string_agg(CASE WHEN NOT p.polpermissive THEN 'restrictive' \
+                 WHEN coalesce(pg_get_expr(p.polqual, p.polrelid), 'true') = 'true' \
+                   AND coalesce(pg_get_expr(p.polwithcheck, p.polrelid), 'true') = 'true' THEN p.polcmd::text END, ' ') \
+                 FROM pg_policy p WHERE p.polrelid = t.oid \
+                   AND EXISTS (SELECT FROM unnest(p.polroles) r WHERE r = 0 OR pg_has_role(r, 'USAGE'))), '') \
+             FROM needed t WHERE t.relrowsecurity AND row_security_active(t.oid) \
              UNION ALL \
              SELECT 'unique', t.relname::text, (SELECT string_agg(a.attname, ', ' ORDER BY a.attname) FROM pg_attribute a \
                  WHERE a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1])), \

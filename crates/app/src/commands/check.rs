@@ -13,7 +13,7 @@ use crm_adapters::postgres::{
 use tokio::runtime;
 
 use crate::{
-    config::{DatabaseConfig, Environment},
+    config::{DatabaseConfig, DatabaseSchema, Environment},
     observability::logging::chain,
 };
 
@@ -22,10 +22,11 @@ pub(super) const POOLER_ADVICE: &str = "a pooler in transaction mode is between 
      DATABASE_POOL_MODE is session: requests would fail as soon as several run at once. Set DATABASE_POOL_MODE=transaction, \
      or connect straight to PostgreSQL";
 
-/// Prints the grants of that role, and needs neither settings nor a database.
+/// Prints the grants of that role. Reads `DATABASE_SCHEMA` and no other setting, and needs no database.
 pub(crate) fn print_grants(role: &str) -> anyhow::Result<ExitCode> {
+    let DatabaseSchema(schema) = DatabaseSchema::read(&Environment)?;
     let mut stdout = std::io::stdout().lock();
-    for statement in schema_check::documented_grants(role) {
+    for statement in schema_check::documented_grants(role, &schema) {
         writeln!(stdout, "{statement}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -40,12 +41,18 @@ pub(crate) fn run() -> anyhow::Result<ExitCode> {
 
 async fn check(database: &DatabaseConfig) -> anyhow::Result<ExitCode> {
     let pool = Pool::new(database.connector.clone(), database.pool);
+    let is_for_no_pooler = database.pool.session.mode == PoolMode::Session;
+    // A second connection that cannot be had is no reason to stop here.
+    let pooler_found = is_for_no_pooler && database.connector.is_behind_transaction_pooler().await.unwrap_or(false);
+    let mut stdout = std::io::stdout().lock();
+    if pooler_found {
+        // Nothing else can be asked reliably.
+        writeln!(stdout, "FAIL pooler      {POOLER_ADVICE}")?;
+        return Ok(ExitCode::FAILURE);
+    }
     let lacks = schema_check::lacks(&pool).await?;
     let role = schema_check::role(&pool).await?;
-    let pooler_found =
-        database.pool.session.mode == PoolMode::Session && database.connector.is_behind_transaction_pooler().await?;
     let mut faults = 0;
-    let mut stdout = std::io::stdout().lock();
     let mut line = |what: &str, is_fault: bool, text: &str| {
         faults += usize::from(is_fault);
         writeln!(stdout, "{} {what:<11} {text}", if is_fault { "FAIL" } else { "ok  " })
@@ -55,11 +62,7 @@ async fn check(database: &DatabaseConfig) -> anyhow::Result<ExitCode> {
         false,
         &format!("answers; the role is {role}, the platform's schema {}", database.connector.schema().as_str()),
     )?;
-    line(
-        "pooler",
-        pooler_found,
-        if pooler_found { POOLER_ADVICE } else { "the setting DATABASE_POOL_MODE works here" },
-    )?;
+    line("pooler", false, "the setting DATABASE_POOL_MODE works here")?;
     if lacks.is_empty() {
         line("schema", false, "has everything that the service needs")?;
     }
@@ -86,7 +89,7 @@ async fn check(database: &DatabaseConfig) -> anyhow::Result<ExitCode> {
         let text = format!("{} missing on the platform's tables; `crm indexes` lists them", missing.len());
         line("indexes", false, &text)?;
     }
-    for paragraph in schema_check::advice(&lacks, &role) {
+    for paragraph in schema_check::advice(&lacks, &role, database.connector.schema()) {
         writeln!(stdout, "\n{paragraph}")?;
     }
     Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

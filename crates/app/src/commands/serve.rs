@@ -6,7 +6,7 @@ use actix_web::web;
 use anyhow::{Context as _, bail};
 use crm_adapters::postgres::{
     Pool, Postgres,
-    connect::PoolMode,
+    connect::{PlatformSchema, PoolMode},
     schema_check::{self, Lack},
 };
 use crm_domain::store_error::StoreError;
@@ -20,7 +20,7 @@ use crate::{
     http::server::{self, metrics_server, tls::CertificateInForce},
     observability::logging::{self, chain},
     services::Services,
-    shutdown::{Lifecycle, Signals, handle_signals},
+    shutdown::{self, Lifecycle, Signals, handle_signals},
 };
 
 /// How often a database that does not answer yet is asked again.
@@ -43,16 +43,19 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     // From the first moment on, so that none is lost.
     let mut signals = Signals::listen()?;
     let pool = bootstrap::pool(config);
-    let lacks = tokio::select! {
-        lacks = lacks_once_it_answers(&pool, config.lifecycle.startup_timeout) => lacks?,
+    let found = tokio::select! {
+        found = lacks_once_it_answers(&pool, config.lifecycle.startup_timeout) => found,
         () = signals.stop() => return Ok(()),
     };
-    refuse_lacks(&pool, &lacks).await?;
-    if config.database.pool.session.mode == PoolMode::Session
-        && config.database.connector.is_behind_transaction_pooler().await?
-    {
-        bail!(POOLER_ADVICE);
+    // Before what was found: behind such a pooler any statement may fail.
+    if config.database.pool.session.mode == PoolMode::Session {
+        match config.database.connector.is_behind_transaction_pooler().await {
+            Ok(true) => bail!(POOLER_ADVICE),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "a pooler in transaction mode could not be looked for"),
+        }
     }
+    refuse_lacks(&pool, &found?, config.database.connector.schema()).await?;
     if !schema_check::messages_are_english(&pool).await? {
         tracing::warn!("{}", schema_check::ENGLISH_ADVICE);
     }
@@ -86,25 +89,24 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         // Until the process ends: what happens at shutdown is worth a last scrape.
         actix_web::rt::spawn(metrics_server.running);
     }
-    tell_systemd(NotifyState::Ready);
+    shutdown::tell_systemd(NotifyState::Ready);
     let handle = server.running.handle();
     let delay = config.lifecycle.shutdown_delay;
     let certificate = server.certificate.clone();
     actix_web::rt::spawn(handle_signals(signals, handle, lifecycle, delay, move || reload(certificate.as_ref())));
     server.running.await?;
-    tell_systemd(NotifyState::Stopping);
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Ends the start when the database lacks anything, and says what to do.
-async fn refuse_lacks(pool: &Pool, lacks: &[Lack]) -> anyhow::Result<()> {
+async fn refuse_lacks(pool: &Pool, lacks: &[Lack], schema: &PlatformSchema) -> anyhow::Result<()> {
     if lacks.is_empty() {
         return Ok(());
     }
     let role = schema_check::role(pool).await?;
     let lines: Vec<_> = lacks.iter().map(Lack::to_string).collect();
-    let advice = schema_check::advice(lacks, &role);
+    let advice = schema_check::advice(lacks, &role, schema);
     bail!("the database lacks what this service needs:\n  {}\n{}", lines.join("\n  "), advice.join("\n"))
 }
 
@@ -113,7 +115,7 @@ async fn lacks_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Resul
     let deadline = Instant::now() + patience;
     let mut retry = interval(RETRY_INTERVAL);
     retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = None;
+    let (mut last, mut read_only) = (None, None);
     let found = timeout_at(deadline, async {
         loop {
             retry.tick().await;
@@ -124,21 +126,23 @@ async fn lacks_once_it_answers(pool: &Pool, patience: Duration) -> anyhow::Resul
                     }
                     last = Some(error);
                 }
+                Ok(lacks) if lacks.iter().any(|lack| matches!(lack, Lack::Writable(_))) => {
+                    if read_only.is_none() {
+                        tracing::warn!("the database refuses writes yet");
+                    }
+                    read_only = Some(lacks);
+                    // The address may lead to another server later.
+                    pool.close_idle();
+                }
                 found => break found,
             }
         }
     });
     match found.await {
         Ok(found) => found.context("the database cannot be checked"),
+        Err(_) if read_only.is_some() => Ok(read_only.unwrap_or_default()),
         Err(_) => Err(last.map_or_else(|| anyhow::anyhow!("no answer"), Into::into))
             .with_context(|| format!("the database did not answer within {} ms", patience.as_millis())),
-    }
-}
-
-/// Tells systemd's `Type=notify`, if that started this process, so that `systemctl restart` waits until it serves.
-fn tell_systemd(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "systemd could not be told");
     }
 }
 

@@ -166,10 +166,14 @@ impl<'s> Reader<'s> {
         })
     }
 
-    pub(super) fn connector(&mut self) -> Option<Connector> {
+    /// The schema of the platform's tables.
+    pub(super) fn schema(&mut self) -> Option<PlatformSchema> {
         let schema = self.text("DATABASE_SCHEMA").unwrap_or_default();
-        let schema =
-            PlatformSchema::parse(&schema).map_err(|error| self.problem("DATABASE_SCHEMA", error.to_string())).ok();
+        PlatformSchema::parse(&schema).map_err(|error| self.problem("DATABASE_SCHEMA", error.to_string())).ok()
+    }
+
+    pub(super) fn connector(&mut self) -> Option<Connector> {
+        let schema = self.schema();
         let address = self.required("DATABASE_URL", "it must be the address of the platform's database")?;
         let connector =
             Connector::parse(&address).map_err(|error| self.problem("DATABASE_URL", error.to_string())).ok();

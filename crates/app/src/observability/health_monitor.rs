@@ -1,6 +1,7 @@
 //! The health monitor: asks the database and Redis at most once a second, however often health is asked for.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -30,7 +31,15 @@ pub struct HealthMonitor(Arc<Monitored>);
 struct Monitored {
     store: Arc<dyn StoreHealth>,
     rate_limits: Arc<dyn RateLimits>,
-    latest: Mutex<Option<(Instant, Arc<HealthReport>)>>,
+    latest: Mutex<Option<Latest>>,
+}
+
+/// The latest report.
+struct Latest {
+    made: Instant,
+    report: Arc<HealthReport>,
+    /// The checks that failed when they were last made, in this or in an earlier report.
+    failing: BTreeSet<&'static str>,
 }
 
 /// The checks that were made, in order.
@@ -77,7 +86,7 @@ impl HealthMonitor {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.report(deadline).await;
+            self.0.renew(deadline).await;
         }
     }
 
@@ -96,14 +105,25 @@ impl HealthMonitor {
 impl Monitored {
     async fn report(&self, deadline: Duration) -> Arc<HealthReport> {
         let mut latest = self.latest.lock().await;
-        if let Some((made, report)) = &*latest
+        if let Some(Latest { made, report, .. }) = &*latest
             && made.elapsed() < FRESH
         {
             return report.clone();
         }
+        self.run_and_keep(&mut latest, deadline).await
+    }
+
+    /// Makes a new report, whatever the age of the latest.
+    async fn renew(&self, deadline: Duration) {
+        let mut latest = self.latest.lock().await;
+        self.run_and_keep(&mut latest, deadline).await;
+    }
+
+    async fn run_and_keep(&self, latest: &mut Option<Latest>, deadline: Duration) -> Arc<HealthReport> {
         let report = Arc::new(self.run_checks(deadline).await);
-        log_turns(latest.as_ref().map(|(_, former)| &**former), &report);
-        *latest = Some((Instant::now(), report.clone()));
+        let failing = latest.take().map(|latest| latest.failing).unwrap_or_default();
+        let failing = log_turns(failing, &report);
+        *latest = Some(Latest { made: Instant::now(), report: report.clone(), failing });
         report
     }
 
@@ -113,14 +133,16 @@ impl Monitored {
             let ping = async { self.store.ping().await.map_err(|error| chain(&error)) };
             let mut checks = vec![check(DATABASE, deadline, ping).await];
             if checks[0].passed() {
-                let mut writes = Ok(());
+                let mut writes = None;
                 let schema = async {
                     let lacks = self.store.find_lacks().await.map_err(|error| chain(&error))?;
-                    writes = none_of(&lacks.writes);
+                    writes = Some(none_of(&lacks.writes));
                     none_of(&lacks.schema)
                 };
                 checks.push(check("schema", deadline, schema).await);
-                checks.push(check("writes", deadline, async { writes }).await);
+                if let Some(writes) = writes {
+                    checks.push(check("writes", deadline, async { writes }).await);
+                }
                 let migrations = async {
                     match self.store.is_migrated().await {
                         Ok(true) => Ok(()),
@@ -154,17 +176,22 @@ fn none_of(lacks: &[String]) -> Result<(), String> {
     if lacks.is_empty() { Ok(()) } else { Err(lacks.join("; ")) }
 }
 
-/// Logs each check that failed and did not before, with its cause, and each that passes again.
-fn log_turns(former: Option<&HealthReport>, report: &HealthReport) {
-    let failed_before =
-        |name| former.is_some_and(|former| former.0.iter().any(|check| check.name == name && !check.passed()));
+/// Logs each check that fails and did not when it was last made, with its cause, and each that passes again. Returns the
+/// checks that fail now; one that was not made, because the database does not answer, stays as it was.
+fn log_turns(mut failing: BTreeSet<&'static str>, report: &HealthReport) -> BTreeSet<&'static str> {
     for check in &report.0 {
         match &check.failure {
-            Some(cause) if !failed_before(check.name) => {
-                tracing::warn!(check = check.name, cause, "a health check fails");
+            Some(cause) => {
+                if failing.insert(check.name) {
+                    tracing::warn!(check = check.name, cause, "a health check fails");
+                }
             }
-            None if failed_before(check.name) => tracing::info!(check = check.name, "a health check passes again"),
-            _ => {}
+            None => {
+                if failing.remove(check.name) {
+                    tracing::info!(check = check.name, "a health check passes again");
+                }
+            }
         }
     }
+    failing
 }

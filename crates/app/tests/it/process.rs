@@ -55,7 +55,7 @@ async fn migrate_check_reports_pending_migrations_until_migrate_applies_them() {
 #[tokio::test]
 async fn a_database_that_cannot_be_reached_has_an_exit_code_of_its_own() {
     let address = format!("postgres://crm@127.0.0.1:{}/crm", free_port());
-    for arguments in [&["migrate"][..], &["migrate", "--check"], &["directory", "status"], &["indexes"]] {
+    for arguments in [&["migrate"][..], &["migrate", "--check"], &["directory", "status"], &["indexes"], &["check"]] {
         let (output, printed) = run(arguments, &[("DATABASE_URL", &address)]).await;
         assert_eq!(output.status.code(), Some(2), "{printed}");
     }
@@ -229,7 +229,7 @@ async fn an_unreachable_database_is_reported_at_the_startup_timeout() {
     let mut settings = settings(&address);
     settings.push(("STARTUP_TIMEOUT_MS", "700"));
     let (output, printed) = run(&["serve"], &settings).await;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(printed.contains("the database did not answer within 700 ms"), "{printed}");
     assert!(printed.contains("does not answer yet") && !printed.contains("hunter2"), "{printed}");
 }
@@ -242,7 +242,7 @@ async fn an_unresponsive_database_is_reported_at_the_startup_timeout() {
     let mut settings = settings(&address);
     settings.extend([("STARTUP_TIMEOUT_MS", "1500"), ("DATABASE_CONNECT_TIMEOUT_MS", "300")]);
     let (output, printed) = run(&["serve"], &settings).await;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(printed.contains("the database did not answer within 1500 ms"), "{printed}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{lack::Lack, needed::NEEDED};
+use super::{super::connect::PlatformSchema, lack::Lack, needed::NEEDED};
 
 /// A name as SQL writes it.
 fn identifier(name: &str) -> String {
@@ -12,13 +12,22 @@ fn identifier(name: &str) -> String {
     if is_plain && name != "user" { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
-/// A table as SQL writes it; `crm.` stands before our own.
-fn table_name(table: &str) -> String {
-    table.strip_prefix("crm.").map_or_else(|| identifier(table), |own| format!("crm.{own}"))
+/// A table as SQL writes it; `crm.` stands before our own, and the platform's schema before its tables where they are not in
+/// `public`.
+fn table_name(table: &str, schema: &PlatformSchema) -> String {
+    match table.strip_prefix("crm.") {
+        Some(own) => format!("crm.{own}"),
+        None if *schema == PlatformSchema::default() => identifier(table),
+        None => format!("{}.{}", identifier(schema.as_str()), identifier(table)),
+    }
 }
 
 /// `GRANT` for each table and privilege, with all its columns; privileges without columns are on the table.
-fn grants<'g>(rights: impl Iterator<Item = (&'g str, &'g str, Option<&'g str>)>, role: &str) -> Vec<String> {
+fn grants<'g>(
+    rights: impl Iterator<Item = (&'g str, &'g str, Option<&'g str>)>,
+    role: &str,
+    schema: &PlatformSchema,
+) -> Vec<String> {
     let mut by_table: Vec<((&str, &str), Vec<&str>)> = Vec::new();
     for (table, privilege, column) in rights {
         let key = (table, privilege);
@@ -30,7 +39,7 @@ fn grants<'g>(rights: impl Iterator<Item = (&'g str, &'g str, Option<&'g str>)>,
     }
     let grant = |((table, privilege), columns): ((&str, &str), Vec<&str>)| {
         let columns = if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
-        format!("GRANT {privilege}{columns} ON {} TO {};", table_name(table), identifier(role))
+        format!("GRANT {privilege}{columns} ON {} TO {};", table_name(table, schema), identifier(role))
     };
     by_table.into_iter().map(grant).collect()
 }
@@ -38,8 +47,12 @@ fn grants<'g>(rights: impl Iterator<Item = (&'g str, &'g str, Option<&'g str>)>,
 /// The statements that give a role every right that this service needs, and no other (docs/OPERATIONS.md, "Create a
 /// database role"). The directory's read model grants its own when it is installed.
 #[must_use]
-pub fn documented_grants(role: &str) -> Vec<String> {
+pub fn documented_grants(role: &str, schema: &PlatformSchema) -> Vec<String> {
     let mut statements = Vec::new();
+    // Everybody may use `public` unless the platform took that away.
+    if *schema != PlatformSchema::default() {
+        statements.push(format!("GRANT USAGE ON SCHEMA {} TO {};", identifier(schema.as_str()), identifier(role)));
+    }
     for table in NEEDED {
         let mut rights = Vec::new();
         for privilege in ["SELECT", "INSERT", "UPDATE"] {
@@ -52,7 +65,7 @@ pub fn documented_grants(role: &str) -> Vec<String> {
         if table.name.starts_with("crm.") {
             statements.push(format!("GRANT USAGE ON SCHEMA crm TO {};", identifier(role)));
         }
-        statements.extend(grants(rights.into_iter(), role));
+        statements.extend(grants(rights.into_iter(), role, schema));
     }
     statements.push(format!("ALTER ROLE {} SET lc_messages = 'C';", identifier(role)));
     statements
@@ -60,17 +73,17 @@ pub fn documented_grants(role: &str) -> Vec<String> {
 
 /// What to do about these lacks, a paragraph for each kind. `role` is the service's.
 #[must_use]
-pub fn advice(lacks: &[Lack], role: &str) -> Vec<String> {
+pub fn advice(lacks: &[Lack], role: &str, schema: &PlatformSchema) -> Vec<String> {
     let mut paragraphs: BTreeMap<u8, String> = BTreeMap::new();
     for lack in lacks {
-        let (place, text) = advice_for(lack, role);
+        let (place, text) = advice_for(lack, role, schema);
         paragraphs.entry(place).or_insert(text);
     }
     let rights = lacks.iter().filter_map(|lack| match lack {
         Lack::Privilege { privilege, table, column } => Some((*table, *privilege, *column)),
         _ => None,
     });
-    let grants = grants(rights, role);
+    let grants = grants(rights, role, schema);
     if !grants.is_empty() {
         let text = "The role lacks rights. As the owner of these tables, run in this database:\n  ";
         paragraphs.insert(GRANTS, format!("{text}{}", grants.join("\n  ")));
@@ -82,7 +95,7 @@ pub fn advice(lacks: &[Lack], role: &str) -> Vec<String> {
 const GRANTS: u8 = 4;
 
 /// The paragraph of a kind and its place. One of a kind stands for all of it.
-fn advice_for(lack: &Lack, role: &str) -> (u8, String) {
+fn advice_for(lack: &Lack, role: &str, schema: &PlatformSchema) -> (u8, String) {
     let role = identifier(role);
     match lack {
         Lack::Writable(_) => (
@@ -118,7 +131,7 @@ fn advice_for(lack: &Lack, role: &str) -> (u8, String) {
                 format!(
                     "The platform added columns that every new row must fill. Let the database do so, for example: ALTER TABLE \
                      {} ALTER COLUMN {} SET DEFAULT …;",
-                    table_name(table),
+                    table_name(table, schema),
                     identifier(column)
                 ),
             )
@@ -126,9 +139,10 @@ fn advice_for(lack: &Lack, role: &str) -> (u8, String) {
         Lack::RowSecurity(table) => (
             8,
             format!(
-                "Row level security would hide rows, and the answers would be wrong. For each of these tables, run: CREATE \
-                 POLICY crm ON {} TO {role} USING (true) WITH CHECK (true); or once: ALTER ROLE {role} BYPASSRLS;",
-                table_name(table)
+                "Row level security would hide or refuse rows, and the answers would be wrong. Run once: ALTER ROLE {role} \
+                 BYPASSRLS; or, for each of these tables that has no restrictive policy: CREATE POLICY crm ON {} TO {role} USING \
+                 (true) WITH CHECK (true);",
+                table_name(table, schema)
             ),
         ),
         Lack::NotNull(column) => {
@@ -138,13 +152,21 @@ fn advice_for(lack: &Lack, role: &str) -> (u8, String) {
                 format!(
                     "These columns must not be NULL. For each, after the rows are mended, run: ALTER TABLE {} ALTER COLUMN {} SET \
                      NOT NULL;",
-                    table_name(table),
+                    table_name(table, schema),
                     identifier(column)
                 ),
             )
         }
         Lack::Unique(columns) => {
-            (10, format!("Without these unique indexes, answers could be doubled. For each, run: CREATE UNIQUE INDEX CONCURRENTLY ON {columns};"))
+            let (table, columns) = columns.split_once(" (").unwrap_or((columns, ""));
+            let table = table_name(table, schema);
+            (
+                10,
+                format!(
+                    "Without these unique indexes, answers could be doubled. For each, run: CREATE UNIQUE INDEX CONCURRENTLY ON \
+                     {table} ({columns};"
+                ),
+            )
         }
         Lack::NotDeferrable(_) => (11, "ON CONFLICT needs these constraints to be NOT DEFERRABLE: create them anew without DEFERRABLE.".to_owned()),
         Lack::AuditAction => {
@@ -168,7 +190,7 @@ mod tests {
             lack("INSERT", "customer_note", Some("id")),
             lack("DELETE", "customer_tag_assignment", None),
         ];
-        let [paragraph] = &advice(&lacks, "Desk")[..] else { panic!("one kind") };
+        let [paragraph] = &advice(&lacks, "Desk", &PlatformSchema::default())[..] else { panic!("one kind") };
         assert_eq!(
             paragraph.lines().skip(1).collect::<Vec<_>>(),
             [
@@ -177,6 +199,14 @@ mod tests {
                 "  GRANT DELETE ON customer_tag_assignment TO \"Desk\";",
             ]
         );
+    }
+
+    #[test]
+    fn tables_outside_of_public_are_qualified() {
+        let grants = documented_grants("crm", &PlatformSchema::parse("Salon").unwrap());
+        assert_eq!(grants[0], "GRANT USAGE ON SCHEMA \"Salon\" TO crm;");
+        assert!(grants.contains(&"GRANT DELETE ON \"Salon\".customer_tag_assignment TO crm;".to_owned()), "{grants:?}");
+        assert!(grants.contains(&"GRANT SELECT (version) ON crm.__diesel_schema_migrations TO crm;".to_owned()));
     }
 
     #[test]
@@ -192,14 +222,15 @@ mod tests {
             Lack::Unique("user (id)".to_owned()),
             Lack::NotDeferrable("customer_tag (slug)".to_owned()),
             Lack::SchemaUsage("public".to_owned()),
-            Lack::RowSecurity("user".to_owned()),
+            Lack::RowSecurity("user"),
             Lack::AuditAction,
             Lack::Encoding,
             Lack::Collation,
             Lack::Writable("this server is a standby"),
         ];
-        let paragraphs = advice(&lacks, "crm");
+        let paragraphs = advice(&lacks, "crm", &PlatformSchema::default());
         assert_eq!(paragraphs.len(), lacks.len() - 1, "two tables share theirs");
         assert!(paragraphs.iter().all(|paragraph| paragraph.len() > 20), "{paragraphs:?}");
+        assert!(paragraphs.iter().any(|paragraph| paragraph.ends_with("ON \"user\" (id);")), "{paragraphs:?}");
     }
 }

@@ -39,8 +39,8 @@ pub enum Lack {
     },
     /// The right to use a schema.
     SchemaUsage(String),
-    /// Rows of this table are hidden from the role by row level security.
-    RowSecurity(String),
+    /// Row level security hides rows of this table from the role, or keeps it from writing some.
+    RowSecurity(&'static str),
     /// The type `audit_action` with its labels.
     AuditAction,
     /// The encoding UTF8.
@@ -70,7 +70,9 @@ impl fmt::Display for Lack {
             }
             Self::Privilege { privilege, table, column: None } => write!(f, "privilege {privilege} on {table}"),
             Self::SchemaUsage(schema) => write!(f, "privilege USAGE on schema {schema}"),
-            Self::RowSecurity(table) => write!(f, "rows of {table}: row level security hides them from this role"),
+            Self::RowSecurity(table) => {
+                write!(f, "rows of {table}: row level security hides some from this role, or refuses them")
+            }
             Self::AuditAction => f.write_str("type audit_action with create, update, delete"),
             Self::Encoding => f.write_str("encoding UTF8"),
             Self::Collation => write!(f, "collation {COLLATION} (a PostgreSQL built with ICU)"),

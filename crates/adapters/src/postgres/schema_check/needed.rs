@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Label,
     /// `smallint`, `integer`, `bigint`.
     Integer,
+    /// `integer` or `bigint`: it is written, with values up to that of `integer`.
+    WrittenInteger,
     /// `boolean`.
     Boolean,
     /// `timestamptz`, or `timestamp` that holds UTC.
@@ -39,6 +41,7 @@ impl Kind {
             Self::Text => category == "S",
             Self::Label => matches!(category, "S" | "E"),
             Self::Integer => matches!(name, "int2" | "int4" | "int8"),
+            Self::WrittenInteger => matches!(name, "int4" | "int8"),
             Self::Boolean => name == "bool",
             Self::Timestamp => matches!(name, "timestamp" | "timestamptz"),
             Self::Date => name == "date",
@@ -53,6 +56,7 @@ impl Kind {
             Self::Text => "text or varchar",
             Self::Label => "text, varchar or an enum",
             Self::Integer => "smallint, integer or bigint",
+            Self::WrittenInteger => "integer or bigint",
             Self::Boolean => "boolean",
             Self::Timestamp => "timestamptz or timestamp",
             Self::Date => "date",
@@ -108,7 +112,7 @@ const READ_INSERT: &[&str] = &["SELECT", "INSERT"];
 const READ_UPDATE: &[&str] = &["SELECT", "UPDATE"];
 const INSERT: &[&str] = &["INSERT"];
 
-use Kind::{Any, Boolean, Date, Integer, Json, Label, Text as Words, Timestamp};
+use Kind::{Any, Boolean, Date, Integer, Json, Label, Text as Words, Timestamp, WrittenInteger};
 
 /// Everything that the statements name. `docs/OPERATIONS.md` grants exactly these rights, column by column.
 pub const NEEDED: &[NeededTable] = &[
@@ -157,7 +161,7 @@ pub const NEEDED: &[NeededTable] = &[
             column("last_visit_at", Timestamp, READ),
             column("total_visits", Integer, READ).not_null(),
             column("total_spent_paise", Integer, READ).not_null(),
-            column("noshow_count", Integer, READ_UPDATE).not_null(),
+            column("noshow_count", WrittenInteger, READ_UPDATE).not_null(),
             column("late_cancellation_count", Integer, READ).not_null(),
             column("consecutive_completed_bookings", Integer, READ).not_null(),
             column("booking_requires_approval", Boolean, READ_UPDATE).not_null(),
