@@ -16,14 +16,13 @@ use crm_domain::{
     session::{NotSignedIn, SessionLookup, Sessions},
     store_error::StoreError,
 };
-use diesel::{
-    BoolExpressionMethods as _, ExpressionMethods as _, JoinOnDsl as _, PgExpressionMethods as _, QueryDsl as _,
-};
+use diesel::sql_types::{Nullable, Text};
+use time::OffsetDateTime;
 
 use self::cookie::{CookieName, Secret};
 use crate::postgres::{
     Pool,
-    schema::{session, user},
+    statement::{Statement, named_row},
 };
 
 /// The session reader.
@@ -49,20 +48,48 @@ impl Sessions for BetterAuth {
         };
         let now = self.clock.now();
 
-        // A session that expires exactly now is still valid. The connection's time zone is UTC, so this comparison
-        // is also right where the columns are `timestamp` and hold UTC.
-        let statement = || {
-            session::table
-                .inner_join(user::table.on(user::id.eq(session::user_id)))
-                .filter(session::token.eq(token))
-                .filter(session::expires_at.ge(now))
-                .filter(user::banned.is_distinct_from(true).or(user::ban_expires.le(now)))
-                .select((user::id, user::role))
+        let look_up = |has_impersonators| self.pool.read_row(move || statement(token, now, has_impersonators));
+        let has_impersonators = self.pool.has_impersonators();
+        let found: Result<Option<SessionRow>, StoreError> = look_up(has_impersonators).await;
+        let found = match found {
+            // The optional column may have gone since the schema was last looked at.
+            Err(StoreError::Unexpected(_)) if has_impersonators => {
+                self.pool.set_has_impersonators(false);
+                look_up(false).await?
+            }
+            found => found?,
         };
-        let found: Option<(String, Option<String>)> = self.pool.read_row(statement).await?;
-
-        Ok(found.map_or(SessionLookup::NotSignedIn(NotSignedIn::NoSession), |(id, role)| {
-            SessionLookup::SignedIn(Actor { id: UserId::from_stored(id), role: Role::from_stored(role.as_deref()) })
+        Ok(found.map_or(SessionLookup::NotSignedIn(NotSignedIn::NoSession), |row| {
+            let SessionRow { id, role, impersonated_by } = row;
+            SessionLookup::SignedIn(Actor {
+                id: UserId::from_stored(id),
+                role: Role::from_stored(role.as_deref()),
+                impersonator: impersonated_by.map(UserId::from_stored),
+            })
         }))
     }
+}
+
+named_row! {
+    struct SessionRow {
+        id: Text => String,
+        role: Nullable<Text> => Option<String>,
+        impersonated_by: Nullable<Text> => Option<String>,
+    }
+}
+
+/// By hand: the platform has the column `impersonated_by` only with Better Auth's admin plugin.
+///
+/// A session that expires exactly now is still valid. The connection's time zone is UTC, so these comparisons are also
+/// right where the columns are `timestamp` and hold UTC.
+fn statement(token: &str, now: OffsetDateTime, has_impersonators: bool) -> Statement<'_> {
+    Statement::new("SELECT u.id, u.role, ")
+        .sql(if has_impersonators { "s.impersonated_by" } else { "NULL::text AS impersonated_by" })
+        .sql(" FROM session s JOIN \"user\" u ON u.id = s.user_id WHERE s.token = ")
+        .text(token)
+        .sql(" AND s.expires_at >= ")
+        .timestamp(now)
+        .sql(" AND (u.banned IS DISTINCT FROM true OR u.ban_expires <= ")
+        .timestamp(now)
+        .sql(")")
 }

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use crate::{
     ids::{AuditId, TagId, UserId},
+    role::Actor,
     store_error::StoreError,
 };
 
@@ -79,10 +80,20 @@ pub struct AuditEntry {
     pub id: AuditId,
     /// Who did it.
     pub actor: UserId,
+    /// The administrator who acted as that user.
+    pub impersonator: Option<UserId>,
     /// What was done.
     pub change: Change,
     /// When.
     pub created_at: OffsetDateTime,
+}
+
+impl AuditEntry {
+    /// The entry about a change that `actor` made.
+    #[must_use]
+    pub fn new(id: AuditId, actor: &Actor, change: Change, created_at: OffsetDateTime) -> Self {
+        Self { id, actor: actor.id.clone(), impersonator: actor.impersonator.clone(), change, created_at }
+    }
 }
 
 /// Writing to the audit log, as part of a unit of work.

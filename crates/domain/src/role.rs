@@ -59,6 +59,8 @@ pub struct Actor {
     pub id: UserId,
     /// The user's role.
     pub role: Role,
+    /// The administrator who acts as this user, if the platform says that somebody does.
+    pub impersonator: Option<UserId>,
 }
 
 #[cfg(test)]

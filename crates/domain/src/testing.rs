@@ -127,7 +127,7 @@ pub fn unavailable() -> StoreError {
 /// When `id` is not an id.
 #[must_use]
 pub fn actor(id: &str, role: Role) -> Actor {
-    Actor { id: UserId::parse(id).expect("an id for a test"), role }
+    Actor { id: UserId::parse(id).expect("an id for a test"), role, impersonator: None }
 }
 
 /// A stored profile of that user with those gates.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use crm_domain::{
     audit::{AuditAction, AuditEntity, AuditEntry, AuditFields, AuditValue, AuditWrites, Change},
+    ids::UserId,
     store_error::StoreError,
 };
 use serde_json::Value;
@@ -13,7 +14,7 @@ use super::{statement::Statement, unit_of_work::PgUnitOfWork};
 #[async_trait]
 impl AuditWrites for PgUnitOfWork {
     async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let AuditEntry { id, actor, change, created_at } = entry;
+        let AuditEntry { id, actor, impersonator, change, created_at } = entry;
         let Change { action, entity, old_values, new_values } = change;
         let action = match action {
             AuditAction::Create => "create",
@@ -42,13 +43,21 @@ impl AuditWrites for PgUnitOfWork {
         .sql(", ")
         .json(old_values.as_ref().map(document))
         .sql(", ")
-        .json(new_values.as_ref().map(document))
+        .json(new_document(new_values.as_ref(), impersonator.as_ref()))
         .sql(", ")
         .timestamp(*created_at)
         .sql(")");
         self.execute(statement).await?;
         Ok(())
     }
+}
+
+/// The new values, and who acted as the actor. An administrator who deletes something leaves new values too.
+fn new_document(new_values: Option<&AuditFields>, impersonator: Option<&UserId>) -> Option<Value> {
+    let Some(impersonator) = impersonator else { return new_values.map(document) };
+    let mut fields = new_values.cloned().unwrap_or_default();
+    fields.push(("impersonatedBy", AuditValue::Text(impersonator.to_string())));
+    Some(document(&fields))
 }
 
 fn document(fields: &AuditFields) -> Value {

@@ -6,7 +6,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -64,6 +64,8 @@ pub struct PoolSettings {
 #[derive(Clone)]
 pub struct Pool {
     connections: managed::Pool<Manager>,
+    /// Whether the platform's sessions say who impersonates their user, and the role may read that.
+    has_impersonators: Arc<AtomicBool>,
     mode: PoolMode,
     /// The statements that begin a transaction. Plain text rather than diesel's transaction manager: the transaction's
     /// settings go to the server in the same round trip.
@@ -107,7 +109,13 @@ impl Pool {
                 english_messages("true")
             ),
         };
-        Self { connections, mode: session.mode, begin: begin.into(), begin_model_update: begin_model_update.into() }
+        Self {
+            connections,
+            has_impersonators: Arc::default(),
+            mode: session.mode,
+            begin: begin.into(),
+            begin_model_update: begin_model_update.into(),
+        }
     }
 
     /// Runs a statement that reads and gives its rows. When its connection is dead or outdated, the statement is built
@@ -185,6 +193,16 @@ impl Pool {
         let waiting = self.connections.get().instrument(info_span!("wait for a connection"));
         let connection = waiting.await.map_err(error::pool_error)?;
         Ok(PooledConnection { connection: Some(connection), has_transaction: false })
+    }
+
+    /// Whether the optional column `session.impersonated_by` can be read, as the last check of the schema found it.
+    pub(crate) fn has_impersonators(&self) -> bool {
+        self.has_impersonators.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether that column can be read.
+    pub(crate) fn set_has_impersonators(&self, has: bool) {
+        self.has_impersonators.store(has, Ordering::Relaxed);
     }
 
     /// Closes the idle connections, and those in use when they come back: new ones may lead to another server, as after a

@@ -2,24 +2,6 @@
 //! `migrations/`.
 
 diesel::table! {
-    session (id) {
-        id -> Text,
-        user_id -> Text,
-        token -> Text,
-        expires_at -> Timestamptz,
-    }
-}
-
-diesel::table! {
-    user (id) {
-        id -> Text,
-        role -> Nullable<Text>,
-        banned -> Nullable<Bool>,
-        ban_expires -> Nullable<Timestamptz>,
-    }
-}
-
-diesel::table! {
     customer_tag (id) {
         id -> Text,
         name -> Text,
@@ -49,5 +31,3 @@ diesel::table! {
         created_at -> Timestamptz,
     }
 }
-
-diesel::allow_tables_to_appear_in_same_query!(session, user);

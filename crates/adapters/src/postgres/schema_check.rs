@@ -38,7 +38,9 @@ pub async fn lacks(pool: &Pool) -> Result<Vec<Lack>, StoreError> {
     let names: Vec<&str> = NEEDED.iter().map(|table| table.name).collect();
     let names = names.join(",");
     let facts: Vec<FactRow> = pool.read_rows(|| catalogue_statement(&names)).await?;
-    Ok(Catalogue(&facts).lacks())
+    let catalogue = Catalogue(&facts);
+    pool.set_has_impersonators(catalogue.is_readable("session", "impersonated_by"));
+    Ok(catalogue.lacks())
 }
 
 /// [`lacks`], a line for each.
@@ -52,6 +54,13 @@ struct Catalogue<'f>(&'f [FactRow]);
 impl Catalogue<'_> {
     fn of_kind(&self, kind: &'static str) -> impl Iterator<Item = &FactRow> {
         self.0.iter().filter(move |fact| fact.kind == kind)
+    }
+
+    /// Whether that column is there, is text, and may be read.
+    fn is_readable(&self, table: &str, column: &str) -> bool {
+        let of_column = |kind| self.of_kind(kind).find(|fact| fact.owner == table && fact.name == column);
+        of_column("column").is_some_and(|fact| fact.detail.split(' ').any(|word| word == "SELECT"))
+            && of_column("type").is_some_and(|fact| fact.detail.ends_with(" S"))
     }
 
     fn lacks(&self) -> Vec<Lack> {

@@ -145,27 +145,27 @@ impl<'q> Statement<'q> {
     }
 
     /// Adds SQL. `'static`, so that no value can be written into it.
-    pub(super) fn sql(self, sql: &'static str) -> Self {
+    pub(crate) fn sql(self, sql: &'static str) -> Self {
         self.with(Part::Sql(sql))
     }
 
     /// Binds a text or null.
-    pub(super) fn text(self, value: impl Into<Option<&'q str>>) -> Self {
+    pub(crate) fn text(self, value: impl Into<Option<&'q str>>) -> Self {
         self.with(Part::Text(value.into()))
     }
 
     /// Binds a `bigint`.
-    pub(super) fn bigint(self, value: i64) -> Self {
+    pub(crate) fn bigint(self, value: i64) -> Self {
         self.with(Part::BigInt(value))
     }
 
     /// Binds a timestamp.
-    pub(super) fn timestamp(self, value: OffsetDateTime) -> Self {
+    pub(crate) fn timestamp(self, value: OffsetDateTime) -> Self {
         self.with(Part::Timestamp(value))
     }
 
     /// Binds a JSON document or null.
-    pub(super) fn json(self, value: Option<serde_json::Value>) -> Self {
+    pub(crate) fn json(self, value: Option<serde_json::Value>) -> Self {
         self.with(Part::Json(value))
     }
 }

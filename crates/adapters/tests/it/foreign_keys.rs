@@ -74,7 +74,7 @@ async fn a_foreign_key_violation_names_the_missing_row_for_any_constraint_name()
     let entity = AuditEntity::Tag(TagId::parse("tag_1").unwrap());
     let change = Change { action: AuditAction::Create, entity, old_values: None, new_values: None };
     let id = AuditId::parse("audit_1").unwrap();
-    let entry = AuditEntry { id, actor: user("nobody"), change, created_at: NOW };
+    let entry = AuditEntry { id, actor: user("nobody"), impersonator: None, change, created_at: NOW };
     let outcome = postgres.begin().await.unwrap().insert_audit_entry(&entry).await;
     assert!(matches!(outcome, Err(StoreError::Missing(Reference::Actor))), "{outcome:?}");
 }

@@ -1,19 +1,24 @@
 //! Sessions: every recorded result of the real library, and the rules that depend on the database.
 
+use std::sync::Arc;
+
 use crm_adapters::{
     better_auth::{
         BetterAuth,
         cookie::{CookieName, Secret},
     },
+    postgres::schema_check,
     testing::{
         TestDatabase,
         platform::{self, SECRET},
     },
 };
 use crm_domain::{
+    ids::{TagId, UserId},
     role::Role,
     session::{NotSignedIn, SessionLookup, Sessions as _},
-    testing::{clock, clock_at},
+    tag::usecases::Tags,
+    testing::{SequentialIds, actor, clock, clock_at},
 };
 use serde::Deserialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339, macros::datetime};
@@ -232,4 +237,65 @@ async fn the_session_lookup_uses_the_token_index() {
     let plan = plan.join("\n");
     assert!(plan.contains("session_token_unique") && plan.contains("user_pkey"), "{plan}");
     assert!(!plan.contains("Seq Scan"), "{plan}");
+}
+
+/// Better Auth's admin plugin adds a column that says who acts as the user. It is optional, and so is the right to read it.
+#[tokio::test]
+async fn an_impersonated_session_names_the_administrator_where_the_platform_says_so() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::user(&client, "usr_desk", "Desk", Some("receptionist")).await;
+    let cookie = platform::sign_in(&client, "usr_desk").await;
+    let header = format!("better-auth.session_token={cookie}");
+    let reader = reader(&database);
+    let impersonator = async || {
+        let actor = reader.find_actor(header.as_bytes()).await.unwrap().actor().expect("a session");
+        actor.impersonator.map(|id| id.to_string())
+    };
+    assert_eq!(impersonator().await, None);
+    let column =
+        "ALTER TABLE session ADD COLUMN impersonated_by text; UPDATE session SET impersonated_by = 'usr_admin'";
+    client.batch_execute(column).await.unwrap();
+    schema_check::lacks(&reader.pool).await.unwrap();
+    assert_eq!(impersonator().await.as_deref(), Some("usr_admin"));
+    // The column goes before the schema is looked at again.
+    client.batch_execute("ALTER TABLE session DROP COLUMN impersonated_by").await.unwrap();
+    assert_eq!(impersonator().await, None);
+    client.batch_execute("ALTER TABLE session ADD COLUMN impersonated_by integer").await.unwrap();
+    schema_check::lacks(&reader.pool).await.unwrap();
+    assert_eq!(impersonator().await, None);
+}
+
+/// The audit log says who acted as the actor.
+#[tokio::test]
+async fn audit_entries_of_an_impersonated_session_name_the_administrator() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    platform::customer(&client, "usr_1", "Asha").await;
+    platform::user(&client, "usr_desk", "Desk", Some("receptionist")).await;
+    platform::tag(&client, "tag_vip", "VIP", None).await;
+    let postgres = Arc::new(database.postgres());
+    let tags =
+        Tags { store: postgres.clone(), reads: postgres, clock: clock(), ids: Arc::new(SequentialIds::default()) };
+    let mut desk = actor("usr_desk", Role::Receptionist);
+    desk.impersonator = Some(UserId::parse("usr_admin").unwrap());
+    let (customer, tag) = (UserId::parse("usr_1").unwrap(), TagId::parse("tag_vip").unwrap());
+    tags.assign(&desk, customer.clone(), tag.clone()).await.unwrap();
+    tags.unassign(&desk, &customer, &tag).await.unwrap();
+    let sql = "SELECT action::text, actor_id, new_values ->> 'impersonatedBy', new_values ->> 'tagId' FROM audit_log ORDER BY id";
+    let entries: Vec<(String, String, Option<String>, Option<String>)> = client
+        .query(sql, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect();
+    let admin = Some("usr_admin".to_owned());
+    assert_eq!(
+        entries,
+        [
+            ("create".to_owned(), "usr_desk".to_owned(), admin.clone(), Some("tag_vip".to_owned())),
+            ("delete".to_owned(), "usr_desk".to_owned(), admin, None),
+        ]
+    );
 }

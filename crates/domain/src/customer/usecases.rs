@@ -46,7 +46,7 @@ impl Customers {
             let now = self.clock.now();
             if let Some(change) = profile.change_gates(wanted, now) {
                 unit.save_gates(&profile).await?;
-                let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at: now };
+                let entry = AuditEntry::new(self.ids.audit(), actor, change, now);
                 unit.insert_audit_entry(&entry).await?;
             }
             Ok(profile)

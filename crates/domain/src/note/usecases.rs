@@ -57,7 +57,7 @@ impl Notes {
                 other => NoteError::Store(other),
             })?;
             let change = note.creation();
-            let entry = AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at };
+            let entry = AuditEntry::new(self.ids.audit(), actor, change, created_at);
             unit.insert_audit_entry(&entry).await?;
             Ok(note)
         });

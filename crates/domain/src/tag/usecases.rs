@@ -91,7 +91,7 @@ impl Tags {
     }
 
     fn entry(&self, actor: &Actor, change: Change, created_at: OffsetDateTime) -> AuditEntry {
-        AuditEntry { id: self.ids.audit(), actor: actor.id.clone(), change, created_at }
+        AuditEntry::new(self.ids.audit(), actor, change, created_at)
     }
 }
 
