@@ -483,15 +483,15 @@ async fn a_page_reads_a_bounded_number_of_buffers() {
     client
         .batch_execute(
             "INSERT INTO \"user\" (id, name, email, role)
-               SELECT 'c' || n, 'Asha ' || n, 'c' || n || '@x.io', 'customer' FROM generate_series(1, 20000) n;
+               SELECT 'c' || n, 'Asha ' || n, 'c' || n || '@x.io', 'customer' FROM generate_series(1, 50000) n;
              INSERT INTO customer_profile (id, user_id, phone, total_visits, total_spent_paise)
-               SELECT 'p' || n, 'c' || n, '98' || n, n % 30, n * 7919 % 100003 FROM generate_series(1, 20000) n;
+               SELECT 'p' || n, 'c' || n, '98' || n, n % 30, n * 7919 % 100003 FROM generate_series(1, 50000) n;
              INSERT INTO loyalty_account (id, customer_id, gems_balance)
-               SELECT 'l' || n, 'c' || n, n % 1000 FROM generate_series(1, 20000, 2) n;
+               SELECT 'l' || n, 'c' || n, n % 1000 FROM generate_series(1, 50000, 2) n;
              INSERT INTO customer_tag (id, name, slug) VALUES ('t1', 'Rare', 'rare'), ('t2', 'Common', 'common');
              INSERT INTO customer_tag_assignment (customer_id, tag_id, assigned_by)
-               SELECT 'c' || n, 't1', 'c1' FROM generate_series(1, 20000, 200) n
-               UNION ALL SELECT 'c' || n, 't2', 'c1' FROM generate_series(1, 20000, 3) n;
+               SELECT 'c' || n, 't1', 'c1' FROM generate_series(1, 50000, 200) n
+               UNION ALL SELECT 'c' || n, 't2', 'c1' FROM generate_series(1, 50000, 3) n;
              ANALYZE; CREATE EXTENSION pg_stat_statements",
         )
         .await
@@ -500,7 +500,7 @@ async fn a_page_reads_a_bounded_number_of_buffers() {
     let (_, model) = services(&database).await;
     let mut queries = Vec::new();
     for sort in SortKey::ALL {
-        for (slug, last) in [("", 1000), ("rare", 5), ("common", 334)] {
+        for (slug, last) in [("", 2500), ("rare", 13), ("common", 834)] {
             for number in [1, 3, last] {
                 queries.push(DirectoryQuery {
                     sort,
@@ -515,7 +515,7 @@ async fn a_page_reads_a_bounded_number_of_buffers() {
         }
     }
     let page_of_word = |word| DirectoryQuery { search: SearchTerm::parse(word).unwrap(), ..DirectoryQuery::default() };
-    queries.extend(["asha 19999", "9819998", "c1234@x.io", "nobody"].map(page_of_word));
+    queries.extend(["asha 49999", "9849998", "c1234@x.io", "nobody"].map(page_of_word));
     // How often statements with that text ran for one page, and how many buffers they touched.
     let measure = async |text: &str, query: &DirectoryQuery, before: &str| loop {
         let sql = "SELECT sum(calls)::bigint, sum(shared_blks_hit + shared_blks_read)::bigint FROM pg_stat_statements s
@@ -535,7 +535,7 @@ async fn a_page_reads_a_bounded_number_of_buffers() {
         model.list_customers(query).await.unwrap();
         let (calls, buffers) = measure("%total_count%", query, "").await;
         assert_eq!(calls, 1, "{query:?}");
-        // Everyone is 20,000 customers, whose users alone fill 200 pages, and whose look-ups by id 60,000.
+        // Everyone is 50,000 customers, whose users alone fill 500 pages, and whose look-ups by id 150,000.
         assert!(buffers < 450, "{buffers} buffers: {query:?}");
     }
     // Computing queued customers anew looks each of them up by key.

@@ -10,7 +10,7 @@ use crm_adapters::{
     postgres::{
         Pool, Postgres,
         connect::{Connector, PlatformSchema},
-        schema_check,
+        migrate, schema_check,
     },
     testing::{
         TestDatabase,
@@ -452,9 +452,13 @@ async fn every_port_works_with_the_documented_grants() {
     let pool = role.pool(&database);
     let missing = schema_check::missing_objects(&pool).await;
     let used = use_every_port(&pool, &cookie).await;
+    // `crm migrate --check` as that role.
+    let connector = Connector::parse(&format!("{}?options=-c%20role%3D{}", database.address(), role.name)).unwrap();
+    let pending = migrate::pending(&connector, migrate::Platform::Existing).await;
     let entries: i64 = client.query_one("SELECT count(*) FROM audit_log", &[]).await.unwrap().get(0);
     role.drop(&database).await;
     assert_eq!(missing.unwrap(), Vec::<String>::new());
+    assert_eq!(pending.unwrap(), Vec::<String>::new());
     used.unwrap();
     assert_eq!(entries, 5);
 }
