@@ -24,7 +24,9 @@ fn misspellings(mut names: Vec<String>) -> Vec<String> {
     names.retain(|name| !is_setting(name));
     let nearest = |name: &str| {
         let likeness = |setting: &str| normalized_damerau_levenshtein(name, setting);
-        let nearest = SETTINGS.iter().map(|setting| (likeness(setting.name), setting.name));
+        // Who misspells a name begins it right; SSL_CERT_FILE is another program's and not a misspelt TLS_CERT_FILE.
+        let begins_alike = SETTINGS.iter().filter(|setting| setting.name.as_bytes().first() == name.as_bytes().first());
+        let nearest = begins_alike.map(|setting| (likeness(setting.name), setting.name));
         nearest.max_by(|(a, _), (b, _)| a.total_cmp(b)).filter(|(likeness, _)| *likeness >= ALIKE)
     };
     let line = |name: &String| {
@@ -69,6 +71,7 @@ mod tests {
             "PATH",
             "PGHOST",
             "REDIS_HOST",
+            "SSL_CERT_FILE",
             "LOG_LEVEL",
             "OTEL_EXPORTER_OTLP_HEADERS",
         ];
