@@ -267,11 +267,7 @@ impl Connector {
 
     /// Connects. In [`PoolMode::Session`] the connection gets its `settings` here; otherwise each of its transactions does.
     pub async fn connect(&self, settings: SessionSettings) -> ConnectionResult<DrivenConnection> {
-        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
-        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
-            // The statement that waits for a result gets this error too.
-            let _ = connection.await;
-        }));
+        let (client, driver) = self.open().await?;
         let for_session = match settings.mode {
             PoolMode::Session => {
                 format!("{}; {}; {}", settings.statements("SET"), self.search_path("SET"), english_messages("false"))
@@ -289,21 +285,27 @@ impl Connector {
         Ok(DrivenConnection { connection, driver })
     }
 
+    /// Opens a connection without settings, and the task that moves its bytes.
+    async fn open(&self) -> ConnectionResult<(tokio_postgres::Client, AbortOnDropHandle<()>)> {
+        let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
+        let driver = AbortOnDropHandle::new(tokio::spawn(async move {
+            // The statement that waits for a result gets this error too.
+            let _ = connection.await;
+        }));
+        Ok((client, driver))
+    }
+
     /// Whether a pooler in transaction mode is between this service and PostgreSQL: then two connections that are both open
     /// meet the same server process, or one meets two. `false` when a second connection cannot be had in time.
     pub async fn is_behind_transaction_pooler(&self) -> ConnectionResult<bool> {
         let asking = async {
-            let mut pair = Vec::new();
-            for _ in 0..2 {
-                let (client, connection) = self.config.connect(self.tls.clone()).await.map_err(connection_failure)?;
-                pair.push((client, AbortOnDropHandle::new(tokio::spawn(async move { drop(connection.await) }))));
-            }
-            let [(first, _), (second, _)] = &pair[..] else { return Ok(false) };
-            let before = server_process(first, "").await?;
+            let (first, _first_driver) = self.open().await?;
+            let (second, _second_driver) = self.open().await?;
+            let before = server_process(&first, "").await?;
             // The pooler gives the transaction the server connection that is idle, so the other client needs another.
-            let other = server_process(second, "BEGIN; ").await?;
+            let other = server_process(&second, "BEGIN; ").await?;
             // If that is the only one, the first client would wait for the end of the transaction.
-            let is_shared = before == other || before != server_process(first, "").await?;
+            let is_shared = before == other || before != server_process(&first, "").await?;
             second.batch_execute("COMMIT").await.map_err(connection_failure)?;
             Ok(is_shared)
         };

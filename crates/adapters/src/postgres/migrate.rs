@@ -245,10 +245,15 @@ fn former_bookkeeping(schema: &PlatformSchema) -> String {
     format!("{}.__diesel_schema_migrations", schema.quoted())
 }
 
+/// Whether that table of the platform's is there.
+async fn platform_has(connection: &mut AsyncPgConnection, connector: &Connector, table: &str) -> QueryResult<bool> {
+    exists(connection, &format!("{}.\"{table}\"", connector.schema().quoted())).await
+}
+
 async fn require_platform(connection: &mut AsyncPgConnection, connector: &Connector) -> Result<(), MigrateError> {
     let mut tables = Vec::new();
     for table in PLATFORM_TABLES {
-        if !exists(connection, &format!("{}.\"{table}\"", connector.schema().quoted())).await? {
+        if !platform_has(connection, connector, table).await? {
             tables.push(table);
         }
     }
@@ -263,8 +268,7 @@ pub async fn platform_tables(connector: &Connector) -> Result<Vec<(&'static str,
     let mut connection = connector.connect_plainly().await?;
     let mut tables = Vec::new();
     for table in NEEDED.iter().map(|table| table.name).filter(|name| !name.starts_with("crm.")) {
-        let is_there = exists(&mut connection, &format!("{}.\"{table}\"", connector.schema().quoted())).await?;
-        tables.push((table, is_there));
+        tables.push((table, platform_has(&mut connection, connector, table).await?));
     }
     Ok(tables)
 }

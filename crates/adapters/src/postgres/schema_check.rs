@@ -43,11 +43,6 @@ pub async fn lacks(pool: &Pool) -> Result<Vec<Lack>, StoreError> {
     Ok(catalogue.lacks())
 }
 
-/// [`lacks`], a line for each.
-pub async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
-    Ok(lacks(pool).await?.iter().map(Lack::to_string).collect())
-}
-
 /// The facts that the statement gave.
 struct Catalogue<'f>(&'f [FactRow]);
 
@@ -56,11 +51,15 @@ impl Catalogue<'_> {
         self.0.iter().filter(move |fact| fact.kind == kind)
     }
 
+    fn of_column(&self, kind: &'static str, table: &str, column: &str) -> Option<&FactRow> {
+        self.of_kind(kind).find(|fact| fact.owner == table && fact.name == column)
+    }
+
     /// Whether that column is there, is text, and may be read.
     fn is_readable(&self, table: &str, column: &str) -> bool {
-        let of_column = |kind| self.of_kind(kind).find(|fact| fact.owner == table && fact.name == column);
-        of_column("column").is_some_and(|fact| fact.detail.split(' ').any(|word| word == "SELECT"))
-            && of_column("type").is_some_and(|fact| fact.detail.ends_with(" S"))
+        let is_selectable = |fact: &FactRow| fact.detail.split(' ').any(|word| word == "SELECT");
+        self.of_column("column", table, column).is_some_and(is_selectable)
+            && self.of_column("type", table, column).is_some_and(|fact| fact.detail.ends_with(" S"))
     }
 
     fn lacks(&self) -> Vec<Lack> {
@@ -102,11 +101,10 @@ impl Catalogue<'_> {
     fn hides_rows_of(&self, table: &NeededTable) -> bool {
         let Some(fact) = self.of_kind("row security").find(|fact| fact.owner == table.name) else { return false };
         let passes: Vec<&str> = fact.detail.split(' ').collect();
-        let is_used = |privilege| table.columns.iter().any(|column| column.privileges.contains(&privilege));
         let commands = [
-            ("r", is_used("SELECT")),
-            ("a", is_used("INSERT")),
-            ("w", is_used("UPDATE")),
+            ("r", table.needs("SELECT")),
+            ("a", table.needs("INSERT")),
+            ("w", table.needs("UPDATE")),
             ("d", table.is_deleted_from),
         ];
         passes.contains(&"restrictive")
@@ -127,8 +125,8 @@ impl Catalogue<'_> {
             for &privilege in needed.privileges.iter().filter(|privilege| !detail.contains(privilege)) {
                 lacks.push(Lack::Privilege { privilege, table: table.name, column: Some(needed.name) });
             }
-            let of_column = |kind| self.of_kind(kind).find(|fact| fact.owner == table.name && fact.name == needed.name);
-            if let Some((name, category)) = of_column("type").and_then(|fact| fact.detail.rsplit_once(' '))
+            let stored_type = self.of_column("type", table.name, needed.name);
+            if let Some((name, category)) = stored_type.and_then(|fact| fact.detail.rsplit_once(' '))
                 && !needed.kind.accepts(name, category)
             {
                 lacks.push(Lack::Type {
@@ -146,10 +144,9 @@ impl Catalogue<'_> {
         {
             lacks.push(Lack::Privilege { privilege: "DELETE", table: table.name, column: None });
         }
-        let is_inserted_into = table.columns.iter().any(|column| column.privileges.contains(&"INSERT"));
         // A column under another name demands a value too, and has its line already.
         let has_all_columns = table.columns.iter().all(|column| columns.contains_key(&(table.name, column.name)));
-        if is_inserted_into && has_all_columns {
+        if table.needs("INSERT") && has_all_columns {
             let demanding = self.of_kind("demands a value").filter(|fact| fact.owner == table.name);
             let unknown = demanding.filter(|fact| !table.columns.iter().any(|column| column.name == fact.name));
             lacks.extend(unknown.map(|fact| Lack::Default(format!("{}.{}", table.name, fact.name))));

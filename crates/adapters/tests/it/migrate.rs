@@ -18,6 +18,8 @@ use crm_domain::{
 };
 use tokio_postgres::Client;
 
+use crate::schema_check::missing_objects;
+
 const PLATFORM: &str = include_str!("../fixtures/platform-schema.sql");
 
 /// The catalog's description of the tables, except those that this service does not use.
@@ -55,7 +57,7 @@ async fn an_empty_database_gets_the_platforms_tables() {
 
     assert_eq!(migrate::pending(&ours.connector(), migrate::Platform::Standalone).await.unwrap(), Vec::<String>::new());
     assert_eq!(migrate::migrate(&ours.connector(), migrate::Platform::Standalone).await.unwrap(), Vec::<String>::new());
-    assert_eq!(schema_check::missing_objects(&ours.pool()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(missing_objects(&ours.pool()).await.unwrap(), Vec::<String>::new());
 }
 
 /// Every row of the platform's tables, as text.
@@ -94,7 +96,7 @@ async fn migrations_leave_an_existing_platform_database_unchanged() {
 
     assert!(!migrate::migrate(&database.connector(), migrate::Platform::Standalone).await.unwrap().is_empty());
     assert_eq!((catalog(&client).await, rows(&client).await), before);
-    assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -128,7 +130,7 @@ async fn concurrent_instances_apply_each_migration_once() {
     once.sort();
     once.dedup();
     assert_eq!(applied.len(), once.len(), "applied twice: {applied:?}");
-    assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -190,7 +192,7 @@ async fn the_platforms_tables_may_be_in_any_schema_whatever_the_search_path() {
         let mut settings = pool_settings(1);
         settings.session.mode = mode;
         let pool = Pool::new(connector.clone(), settings);
-        assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new(), "{mode:?}");
+        assert_eq!(missing_objects(&pool).await.unwrap(), Vec::<String>::new(), "{mode:?}");
         let postgres = Postgres::new(pool);
         assert_eq!(postgres.list_customers(&DirectoryQuery::default()).await.unwrap().total_count, 0, "{mode:?}");
         assert!(postgres.is_migrated().await.unwrap());
@@ -232,7 +234,7 @@ async fn a_migration_that_waits_for_a_lock_does_not_block_the_platform() {
     assert!(!migrating.is_finished());
     holder.commit().await.unwrap();
     assert!(!migrating.await.unwrap().unwrap().is_empty());
-    assert_eq!(schema_check::missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
+    assert_eq!(missing_objects(&database.pool()).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

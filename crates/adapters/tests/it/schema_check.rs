@@ -26,10 +26,16 @@ use crm_domain::{
     note::{NoteContent, usecases::Notes},
     page::PageRequest,
     session::Sessions as _,
+    store_error::StoreError,
     tag::{TagError, TagName, usecases::Tags},
     testing::{SequentialIds, clock},
 };
 use tokio_postgres::Client;
+
+/// What the database lacks, a line each.
+pub(crate) async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
+    Ok(schema_check::lacks(pool).await?.iter().map(ToString::to_string).collect())
+}
 
 /// The table's name in SQL.
 fn quoted(table: &str) -> String {
@@ -46,7 +52,7 @@ async fn every_missing_column_is_named() {
                 .batch_execute(&format!("ALTER TABLE {} RENAME COLUMN {column} TO elsewhere", quoted(table)))
                 .await
                 .unwrap();
-            let missing = schema_check::missing_objects(&database.pool()).await.unwrap();
+            let missing = missing_objects(&database.pool()).await.unwrap();
             assert_eq!(missing, [format!("column {table}.{column}")]);
             client
                 .batch_execute(&format!("ALTER TABLE {} RENAME COLUMN elsewhere TO {column}", quoted(table)))
@@ -59,7 +65,7 @@ async fn every_missing_column_is_named() {
 #[tokio::test]
 async fn an_empty_database_lacks_every_table() {
     let database = TestDatabase::empty();
-    let missing = schema_check::missing_objects(&database.pool()).await.unwrap();
+    let missing = missing_objects(&database.pool()).await.unwrap();
     let tables: Vec<_> = schema_check::NEEDED.iter().map(|table| format!("table {}", table.name)).collect();
     assert_eq!(missing[..tables.len()], tables);
     assert_eq!(missing[tables.len()..], ["type audit_action with create, update, delete"]);
@@ -77,7 +83,7 @@ async fn a_database_that_is_not_utf8_fails_the_check() {
         .unwrap();
     let address = database.address().replace(&name, &latin);
     let pool = Pool::new(Connector::parse(&address).unwrap(), pool_settings(1));
-    let missing = schema_check::missing_objects(&pool).await.unwrap();
+    let missing = missing_objects(&pool).await.unwrap();
     client.batch_execute(&format!("DROP DATABASE {latin} WITH (FORCE)")).await.unwrap();
     assert!(missing.contains(&"encoding UTF8".to_owned()), "{missing:?}");
 }
@@ -87,7 +93,7 @@ async fn a_missing_value_of_the_audit_action_type_is_named() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     client.batch_execute("ALTER TYPE audit_action RENAME VALUE 'update' TO 'change'").await.unwrap();
-    let missing = schema_check::missing_objects(&database.pool()).await.unwrap();
+    let missing = missing_objects(&database.pool()).await.unwrap();
     assert_eq!(missing, ["type audit_action with create, update, delete"]);
 }
 
@@ -103,7 +109,7 @@ async fn a_nullable_column_is_named() {
             if client.batch_execute(&alter("DROP")).await.is_err() {
                 continue;
             }
-            let missing = schema_check::missing_objects(&database.pool()).await.unwrap();
+            let missing = missing_objects(&database.pool()).await.unwrap();
             assert_eq!(missing, [format!("constraint NOT NULL on {table}.{column}")]);
             client.batch_execute(&alter("SET")).await.unwrap();
         }
@@ -146,7 +152,7 @@ async fn a_missing_unique_index_is_named() {
             ))
             .await
             .unwrap();
-        let missing = schema_check::missing_objects(&pool).await.unwrap();
+        let missing = missing_objects(&pool).await.unwrap();
         assert_eq!(missing, [format!("unique index on {table} ({columns})")]);
         // The order of the columns and included columns do not matter.
         let mut reversed: Vec<&str> = columns.split(", ").collect();
@@ -159,7 +165,7 @@ async fn a_missing_unique_index_is_named() {
             ))
             .await
             .unwrap();
-        assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new(), "{table}");
+        assert_eq!(missing_objects(&pool).await.unwrap(), Vec::<String>::new(), "{table}");
     }
 }
 
@@ -177,14 +183,14 @@ async fn a_deferrable_constraint_is_named_where_on_conflict_relies_on_it() {
         .await
         .unwrap();
     let pool = database.pool();
-    assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new());
+    assert_eq!(missing_objects(&pool).await.unwrap(), Vec::<String>::new());
 
     // A deferrable constraint next to one that is not deferrable is named too.
     client.batch_execute("ALTER TABLE customer_tag ADD CONSTRAINT second UNIQUE (slug) DEFERRABLE").await.unwrap();
     let insert = "INSERT INTO customer_tag (id, name, slug) VALUES ('t', 'VIP', 'vip') ON CONFLICT (slug) DO NOTHING";
     assert!(client.batch_execute(insert).await.is_err(), "PostgreSQL refuses the statement");
     assert_eq!(
-        schema_check::missing_objects(&pool).await.unwrap(),
+        missing_objects(&pool).await.unwrap(),
         ["NOT DEFERRABLE on each unique constraint on customer_tag (slug)"]
     );
 }
@@ -217,14 +223,14 @@ async fn changes_that_leave_names_alone_are_named_too() {
             .await
             .unwrap();
         client.batch_execute(change).await.unwrap();
-        assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), [lack]);
+        assert_eq!(missing_objects(&pool).await.unwrap(), [lack]);
         client.batch_execute(undo).await.unwrap();
     }
     // A column that fills itself, and one that may be empty, are no lack.
     for harmless in ["branch_id text NOT NULL DEFAULT 'b'", "n bigint GENERATED ALWAYS AS IDENTITY", "other text"] {
         client.batch_execute(&format!("ALTER TABLE customer_note ADD COLUMN {harmless}")).await.unwrap();
     }
-    assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new());
+    assert_eq!(missing_objects(&pool).await.unwrap(), Vec::<String>::new());
 }
 
 /// Integers of any width and strings of any kind are read alike.
@@ -247,7 +253,7 @@ async fn every_port_works_with_wider_integers_varchars_and_enums() {
         .await
         .unwrap();
     let pool = database.pool();
-    assert_eq!(schema_check::missing_objects(&pool).await.unwrap(), Vec::<String>::new());
+    assert_eq!(missing_objects(&pool).await.unwrap(), Vec::<String>::new());
     use_every_port(&pool, &cookie).await.unwrap();
     let customer = Postgres::new(pool).find_customer(&UserId::parse("usr_1").unwrap()).await.unwrap().unwrap();
     // What JavaScript holds exactly.
@@ -278,9 +284,9 @@ async fn row_level_security_that_hides_rows_is_named() {
         ("CREATE POLICY everything ON customer_profile USING (true)", vec![]),
     ] {
         client.batch_execute(change).await.unwrap();
-        found.push((change, schema_check::missing_objects(&pool).await.unwrap(), lacks));
+        found.push((change, missing_objects(&pool).await.unwrap(), lacks));
     }
-    let of_owner = schema_check::missing_objects(&database.pool()).await.unwrap();
+    let of_owner = missing_objects(&database.pool()).await.unwrap();
     role.drop(&database).await;
     for (change, found, expected) in found {
         assert_eq!(found, expected, "{change}");
@@ -450,7 +456,7 @@ async fn every_port_works_with_the_documented_grants() {
     let cookie = arrange(&client).await;
     let role = RestrictedRole::create(&database).await;
     let pool = role.pool(&database);
-    let missing = schema_check::missing_objects(&pool).await;
+    let missing = missing_objects(&pool).await;
     let used = use_every_port(&pool, &cookie).await;
     // `crm migrate --check` as that role.
     let connector = Connector::parse(&format!("{}?options=-c%20role%3D{}", database.address(), role.name)).unwrap();
@@ -486,7 +492,7 @@ async fn every_documented_right_is_needed() {
     for row in &rights {
         let (right, line): (String, String) = (row.get(0), row.get(1));
         client.batch_execute(&format!("REVOKE {right} FROM {}", role.name)).await.unwrap();
-        let missing = schema_check::missing_objects(&pool).await.unwrap();
+        let missing = missing_objects(&pool).await.unwrap();
         if missing != [line] {
             wrong.push(format!("{right}: the check reports {missing:?}"));
         }

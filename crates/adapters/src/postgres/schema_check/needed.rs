@@ -88,6 +88,13 @@ pub struct NeededTable {
     pub(super) is_deleted_from: bool,
 }
 
+impl NeededTable {
+    /// Whether a statement needs that privilege on any column.
+    pub(super) fn needs(&self, privilege: &str) -> bool {
+        self.columns.iter().any(|column| column.privileges.contains(&privilege))
+    }
+}
+
 /// Columns that must be unique together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct UniqueColumns {
