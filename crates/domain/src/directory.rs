@@ -2,41 +2,19 @@
 //!
 //! Source: contract, "GET /api/customers".
 
+mod filter;
 pub mod ports;
 mod search;
 pub mod usecases;
 
+pub use filter::{
+    Bound, BoundError, Bounds, DirectoryFilter, MAX_TAGS, TagFilter, TagFilters, TagFiltersError,
+};
 pub use search::{MAX_SEARCH, SearchTerm, SearchWord};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::{
-    ids::UserId,
-    page::PageRequest,
-    tag::Chip,
-    text::{self, TextError},
-};
-
-/// The slug of the tag to filter by. Opaque: an unknown slug matches nobody.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TagFilter(String);
-
-impl TagFilter {
-    /// Takes `text` as it stands; empty means no filter, a NUL is refused.
-    pub fn parse(text: &str) -> Result<Option<Self>, TextError> {
-        match text::parse_opaque(text) {
-            Ok(text) => Ok(Some(Self(text.to_owned()))),
-            Err(TextError::Empty) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The slug.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+use crate::{ids::UserId, page::PageRequest, tag::Chip};
 
 /// Why a sort was refused. Shown to people as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -91,10 +69,22 @@ pub struct DirectoryQuery {
     pub search: Option<SearchTerm>,
     /// Only customers with this tag.
     pub tag: Option<TagFilter>,
+    /// Only customers who meet this filter.
+    pub filter: DirectoryFilter,
     /// The order.
     pub sort: SortKey,
     /// The page.
     pub page: PageRequest,
+}
+
+impl DirectoryQuery {
+    /// The tags that a customer must have, each once.
+    #[must_use]
+    pub fn required_tags(&self) -> Vec<&TagFilter> {
+        let mut tags: Vec<&TagFilter> = self.tag.iter().collect();
+        tags.extend(self.filter.tag_all.as_slice().iter().filter(|slug| Some(*slug) != self.tag.as_ref()));
+        tags
+    }
 }
 
 /// One line of the directory.
@@ -140,12 +130,5 @@ mod tests {
         }
         let message = UnknownSort.to_string();
         assert!(SortKey::ALL.iter().all(|sort| message.contains(sort.as_str())), "{message}");
-    }
-
-    #[test]
-    fn a_tag_filter_is_opaque() {
-        assert_eq!(TagFilter::parse(""), Ok(None));
-        assert_eq!(TagFilter::parse(" ").unwrap().unwrap().as_str(), " ");
-        assert_eq!(TagFilter::parse("\0"), Err(TextError::Nul));
     }
 }

@@ -20,6 +20,7 @@
 //! purpose: the shape of an answer belongs to the app, the shape of a row to the adapters.
 
 pub mod audit;
+pub mod calendar;
 pub mod clock;
 pub mod customer;
 pub mod directory;

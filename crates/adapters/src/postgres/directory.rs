@@ -2,6 +2,8 @@
 //! tables (`direct.rs`). Either way one statement gives the page, its chips and the exact total.
 
 mod direct;
+mod filter;
+mod filtered;
 pub mod install;
 mod maintenance;
 mod model;
@@ -10,7 +12,7 @@ mod words;
 
 use async_trait::async_trait;
 use crm_domain::{
-    directory::{CustomerSummary, DirectoryQuery, ports::DirectoryReads},
+    directory::{CustomerSummary, DirectoryFilter, DirectoryQuery, ports::DirectoryReads},
     ids::UserId,
     page::Page,
     store_error::StoreError,
@@ -28,7 +30,7 @@ use super::{
     chip::Chips,
     error::store_error,
     integer::ApiInteger,
-    statement::{PageLine, named_row},
+    statement::{PageLine, Statement, named_row},
     timestamp::PgTimestamp,
 };
 
@@ -107,7 +109,7 @@ impl Postgres {
         }
         let words = Words::with_index(query.search.as_ref());
         let lines: Vec<ModelLine<CustomerRow>> =
-            match self.pool.read_rows(|| model::page_statement(query, &words)).await {
+            match self.pool.read_rows(|| page_statement(query, &words)).await {
                 Ok(lines) => lines,
                 Err(error @ StoreError::Unavailable(_)) => return Err(error),
                 Err(error) => {
@@ -139,7 +141,7 @@ impl Postgres {
         let apply = model::apply_statement(model::MAX_APPLIED_BY_READ);
         let _: Vec<AppliedRow> = connection.rows(apply).await.map_err(store_error)?;
         let lines: Vec<ModelLine<CustomerRow>> =
-            connection.rows(model::page_statement(query, words)).await.map_err(store_error)?;
+            connection.rows(page_statement(query, words)).await.map_err(store_error)?;
         // What was read stands, whether or not the model keeps what was computed.
         let _ = connection.end("COMMIT").await;
         let is_exact = lines.first().is_some_and(|line| line.is_usable && line.pending == 0);
@@ -147,6 +149,15 @@ impl Postgres {
             self.directory_model.count(Way::Applied);
         }
         Ok(is_exact.then(|| page_of_model(lines)))
+    }
+}
+
+/// The read model's statement of a page.
+fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
+    if query.filter == DirectoryFilter::default() {
+        model::page_statement(query, words)
+    } else {
+        filtered::page_statement(query, words)
     }
 }
 

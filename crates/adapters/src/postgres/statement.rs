@@ -11,7 +11,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     row::NamedRow,
-    sql_types::{BigInt, Bool, Jsonb, Nullable, Text, Timestamptz, Untyped},
+    sql_types::{Array, BigInt, Bool, Jsonb, Nullable, Text, Timestamptz, Untyped},
 };
 use time::OffsetDateTime;
 
@@ -124,6 +124,7 @@ enum Part<'q> {
     Sql(&'static str),
     Text(Option<&'q str>),
     BigInt(i64),
+    Texts(Vec<&'q str>),
     Timestamp(OffsetDateTime),
     Json(Option<serde_json::Value>),
 }
@@ -131,12 +132,19 @@ enum Part<'q> {
 /// A statement. Its rows are declared by [`named_row`].
 pub(crate) struct Statement<'q> {
     parts: Vec<Part<'q>>,
+    is_prepared_once: bool,
 }
 
 impl<'q> Statement<'q> {
     /// Begins a statement.
     pub(crate) fn new(sql: &'static str) -> Self {
-        Self { parts: vec![Part::Sql(sql)] }
+        Self { parts: vec![Part::Sql(sql)], is_prepared_once: true }
+    }
+
+    /// Has the statement prepared anew each time, for its values: for one whose text has so many variants that connections
+    /// cannot keep them all.
+    pub(crate) fn prepared_each_time(self) -> Self {
+        Self { is_prepared_once: false, ..self }
     }
 
     fn with(mut self, part: Part<'q>) -> Self {
@@ -159,6 +167,11 @@ impl<'q> Statement<'q> {
         self.with(Part::BigInt(value))
     }
 
+    /// Binds an array of texts.
+    pub(crate) fn texts(self, values: Vec<&'q str>) -> Self {
+        self.with(Part::Texts(values))
+    }
+
     /// Binds a timestamp.
     pub(crate) fn timestamp(self, value: OffsetDateTime) -> Self {
         self.with(Part::Timestamp(value))
@@ -172,11 +185,15 @@ impl<'q> Statement<'q> {
 
 impl QueryFragment<Pg> for Statement<'_> {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Pg>) -> QueryResult<()> {
+        if !self.is_prepared_once {
+            out.unsafe_to_cache_prepared();
+        }
         for part in &self.parts {
             match part {
                 Part::Sql(sql) => out.push_sql(sql),
                 Part::Text(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                 Part::BigInt(value) => out.push_bind_param::<BigInt, _>(value)?,
+                Part::Texts(values) => out.push_bind_param::<Array<Text>, _>(values)?,
                 Part::Timestamp(value) => out.push_bind_param::<Timestamptz, _>(value)?,
                 Part::Json(value) => out.push_bind_param::<Nullable<Jsonb>, _>(value)?,
             }

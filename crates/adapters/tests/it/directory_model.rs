@@ -17,7 +17,7 @@ use crm_adapters::{
     testing::{TestDatabase, platform, pool_settings},
 };
 use crm_domain::{
-    directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
+    directory::{DirectoryFilter, DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
     health::{DirectoryModelState, StoreHealth as _},
     page::{PageNumber, PageRequest, PageSize},
 };
@@ -30,7 +30,7 @@ use proptest::{
 use tokio::time::timeout;
 use tokio_postgres::Client;
 
-use crate::schema_check::documented_model_grants;
+use crate::{directory_reference::filter, schema_check::documented_model_grants};
 
 const CUSTOMERS: i32 = 30;
 const TAGS: i32 = 4;
@@ -74,9 +74,15 @@ fn write() -> impl Strategy<Value = String> {
         match kind {
             0 => format!("UPDATE customer_profile SET total_spent_paise = {value} WHERE user_id = '{customer}'"),
             1 => format!("UPDATE customer_profile SET total_visits = {value}, noshow_count = {value} WHERE user_id = '{customer}'"),
-            2 => format!("UPDATE customer_profile SET phone = '+91 98-{value}' WHERE user_id = '{customer}'"),
-            3 => format!("UPDATE customer_profile SET last_visit_at = now() + interval '{value} days' WHERE user_id = '{customer}'"),
-            4 => format!("UPDATE \"user\" SET name = '{name}' WHERE id = '{customer}'"),
+            2 => format!(
+                "UPDATE customer_profile SET phone = '+91 98-{value}', booking_requires_approval = {} WHERE user_id = '{customer}'",
+                value > 0
+            ),
+            3 => format!("UPDATE customer_profile SET last_visit_at = timestamptz '2026-01-01Z' + interval '{value} days' WHERE user_id = '{customer}'"),
+            4 => format!(
+                "UPDATE \"user\" SET name = '{name}', created_at = timestamptz '2026-01-01Z' + interval '{value} days'
+                 WHERE id = '{customer}'"
+            ),
             5 => format!("UPDATE \"user\" SET role = {role} WHERE id = '{customer}'"),
             6 => format!(
                 "INSERT INTO loyalty_account (id, customer_id, gems_balance) SELECT id, id, {value} FROM \"user\" WHERE id = '{customer}'
@@ -155,11 +161,13 @@ async fn run(client: &Client, step: &Step) {
 fn query() -> impl Strategy<Value = DirectoryQuery> {
     let search = select(vec!["", "", "asha", "zoe kumar", "98", "9812", "sharma", "शर्मा", "a", "x.io", "+91 98"]);
     let tag = select(vec!["", "", "tag-1", "tag-2", "tag-3", "unknown"]);
-    (select(SortKey::ALL.to_vec()), search, tag, 1..8_i128, select(vec![1, 5, 20, 100_i128])).prop_map(
-        |(sort, search, tag, number, size)| DirectoryQuery {
+    let filter = prop_oneof![Just(DirectoryFilter::default()), filter()];
+    (select(SortKey::ALL.to_vec()), search, tag, filter, 1..8_i128, select(vec![1, 5, 20, 100_i128])).prop_map(
+        |(sort, search, tag, filter, number, size)| DirectoryQuery {
             sort,
             search: SearchTerm::parse(search).unwrap(),
             tag: TagFilter::parse(tag).unwrap(),
+            filter,
             page: PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(size).unwrap() },
         },
     )
@@ -505,6 +513,7 @@ async fn a_page_reads_a_bounded_number_of_buffers() {
                 queries.push(DirectoryQuery {
                     sort,
                     tag: TagFilter::parse(slug).unwrap(),
+                    filter: DirectoryFilter::default(),
                     search: None,
                     page: PageRequest {
                         number: PageNumber::parse(number).unwrap(),

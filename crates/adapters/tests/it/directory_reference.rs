@@ -4,7 +4,11 @@ use std::cmp::Reverse;
 
 use crm_adapters::testing::{TestDatabase, platform};
 use crm_domain::{
-    directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
+    calendar::Period,
+    directory::{
+        Bound, Bounds, DirectoryFilter, DirectoryQuery, SearchTerm, SortKey, TagFilter, TagFilters,
+        ports::DirectoryReads as _,
+    },
     page::{PageNumber, PageRequest, PageSize},
 };
 use proptest::{
@@ -13,6 +17,7 @@ use proptest::{
     strategy::ValueTree as _,
     test_runner::{Config, RngAlgorithm, TestRng, TestRunner},
 };
+use time::{Duration, OffsetDateTime, macros::datetime};
 
 /// Names in their order ignoring case, each with its folded form; those that differ in case alone stand side by side.
 const NAMES: [(&str, &str); 8] = [
@@ -51,14 +56,93 @@ struct Customer {
     noshows: i32,
     gems: Option<i32>,
     last_visit: Option<i32>,
+    created: i32,
+    requires_approval: bool,
     tags: Vec<bool>,
+}
+
+/// The first moment of the days that customers are made and visit on.
+const DAYS: OffsetDateTime = datetime!(2026-01-01 0:00 UTC);
+
+fn moment(day: i32) -> OffsetDateTime {
+    DAYS + Duration::days(day.into())
+}
+
+/// Filters: most of them one or two conditions, on figures and days as small as those of the tests.
+pub(crate) fn filter() -> impl Strategy<Value = DirectoryFilter> {
+    let bounds = || {
+        let bound = || prop::option::weighted(0.15, (0..4_i128).prop_map(|value| Bound::parse(value).unwrap()));
+        (bound(), bound()).prop_map(|(min, max)| Bounds { min, max })
+    };
+    let period = || {
+        let moment = || prop::option::of((-2..4_i32).prop_map(moment));
+        prop::option::weighted(0.1, (moment(), moment()).prop_map(|(from, until)| Period { from, until }))
+    };
+    let tags = || {
+        let slug = select(vec!["tag-0", "tag-1", "tag-2", "tag-3", "unknown"]);
+        let slugs = prop_oneof![4 => Just(Vec::new()), 1 => prop::collection::vec(slug, 1..4)];
+        slugs.prop_map(|slugs| TagFilters::parse(slugs).unwrap())
+    };
+    let flag = || prop::option::weighted(0.15, any::<bool>());
+    let figures = (bounds(), bounds(), bounds(), bounds());
+    ((tags(), tags(), tags(), flag()), figures, (period(), period()), (flag(), flag())).prop_map(
+        |((tag_any, tag_all, tag_none, tagged), (spent, visits, noshows, gems), (last_visit, created), flags)| {
+            let (visited, requires_approval) = flags;
+            DirectoryFilter {
+                tag_any,
+                tag_all,
+                tag_none,
+                tagged,
+                spent,
+                visits,
+                noshows,
+                gems,
+                last_visit,
+                created,
+                visited,
+                requires_approval,
+            }
+        },
+    )
+}
+
+fn meets(customer: &Customer, filter: &DirectoryFilter) -> bool {
+    let has = |slug: &TagFilter| {
+        let number = slug.as_str().strip_prefix("tag-").and_then(|number| number.parse::<usize>().ok());
+        number.is_some_and(|number| customer.tags.get(number) == Some(&true))
+    };
+    let is_within = |bounds: Bounds, value: Option<i32>| {
+        bounds.is_empty()
+            || value.is_some_and(|value| {
+                bounds.min.is_none_or(|min| min.get() <= value.into()) && bounds.max.is_none_or(|max| max.get() >= value.into())
+            })
+    };
+    let is_in = |period: Option<Period>, day: Option<i32>| {
+        period.is_none_or(|Period { from, until }| {
+            day.map(moment).is_some_and(|day| from.is_none_or(|from| from <= day) && until.is_none_or(|until| day < until))
+        })
+    };
+    (filter.tag_any.is_empty() || filter.tag_any.as_slice().iter().any(has))
+        && filter.tag_all.as_slice().iter().all(has)
+        && !filter.tag_none.as_slice().iter().any(has)
+        && filter.tagged.is_none_or(|tagged| customer.tags.contains(&true) == tagged)
+        && is_within(filter.spent, Some(customer.spent))
+        && is_within(filter.visits, Some(customer.visits))
+        && is_within(filter.noshows, Some(customer.noshows))
+        && is_within(filter.gems, customer.gems)
+        && is_in(filter.last_visit, customer.last_visit)
+        && is_in(filter.created, Some(customer.created))
+        && filter.visited.is_none_or(|visited| customer.last_visit.is_some() == visited)
+        && filter.requires_approval.is_none_or(|required| customer.requires_approval == required)
 }
 
 fn customer() -> impl Strategy<Value = Customer> {
     let figures = (-2..4_i32, -2..4_i32, 0..3_i32, prop::option::of(-1..3_i32), prop::option::of(-2..3_i32));
-    let tags = prop::collection::vec(any::<bool>(), 3);
-    ("[a-zA-Z0-9_]{3}", 0..NAMES.len(), 0..PHONES.len(), 0..ROLES.len(), 0..8_u8, figures, tags).prop_map(
-        |(id, name, phone, role, profile, (visits, spent, noshows, gems, last_visit), tags)| Customer {
+    let rest = (-2..3_i32, any::<bool>(), prop::collection::vec(any::<bool>(), 3));
+    ("[a-zA-Z0-9_]{3}", 0..NAMES.len(), 0..PHONES.len(), 0..ROLES.len(), 0..8_u8, figures, rest).prop_map(
+        |(id, name, phone, role, profile, figures, (created, requires_approval, tags))| {
+            let (visits, spent, noshows, gems, last_visit) = figures;
+            Customer {
             id,
             name,
             phone,
@@ -69,7 +153,10 @@ fn customer() -> impl Strategy<Value = Customer> {
             noshows,
             gems,
             last_visit,
+            created,
+            requires_approval,
             tags,
+        }
         },
     )
 }
@@ -109,6 +196,7 @@ fn expected(customers: &[Customer], query: &DirectoryQuery, search: usize, tag: 
         .iter()
         .filter(|customer| customer.has_profile && ROLES[customer.role] == Some("customer"))
         .filter(|customer| is_found(customer) && tag.is_none_or(|tag| customer.tags.get(tag) == Some(&true)))
+        .filter(|customer| meets(customer, &query.filter))
         .collect();
     found.sort_by_key(|customer| customer.id.clone());
     match query.sort {
@@ -132,12 +220,14 @@ fn query() -> impl Strategy<Value = (DirectoryQuery, usize, Option<usize>)> {
     let page = (1..5_i128, select(vec![1, 4, 20, 100_i128]));
     // The tag with the number 3 does not exist.
     let tag = prop::option::of(0..4_usize);
-    (select(SortKey::ALL.to_vec()), 0..SEARCHES.len(), tag, page).prop_map(|(sort, search, tag, (number, size))| {
+    let filter = prop_oneof![1 => Just(DirectoryFilter::default()), 3 => filter()];
+    (select(SortKey::ALL.to_vec()), 0..SEARCHES.len(), tag, page, filter).prop_map(|(sort, search, tag, (number, size), filter)| {
         let slug = tag.map(|tag| format!("tag-{tag}")).unwrap_or_default();
         let query = DirectoryQuery {
             sort,
             search: SearchTerm::parse(SEARCHES[search].0).unwrap(),
             tag: TagFilter::parse(&slug).unwrap(),
+            filter,
             page: PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(size).unwrap() },
         };
         (query, search, tag)
@@ -166,11 +256,15 @@ async fn the_direct_statement_gives_what_a_plain_computation_gives() {
         for customer in &customers {
             let Customer { id, name, phone, role, visits, spent, noshows, gems, last_visit, .. } = customer;
             platform::user(&client, id, NAMES[*name].0, ROLES[*role]).await;
+            let created = "UPDATE \"user\" SET created_at = timestamptz '2026-01-01Z' + $2::int * interval '1 day' WHERE id = $1";
+            client.execute(created, &[&id, &customer.created]).await.unwrap();
             if customer.has_profile {
                 platform::profile(&client, id).await;
                 let sql = "UPDATE customer_profile SET phone = $2, total_visits = $3, total_spent_paise = $4, noshow_count = $5,
-                             last_visit_at = timestamptz '2026-01-01' + $6::int * interval '1 day' WHERE user_id = $1";
-                client.execute(sql, &[&id, &PHONES[*phone].0, visits, spent, noshows, last_visit]).await.unwrap();
+                             last_visit_at = timestamptz '2026-01-01Z' + $6::int * interval '1 day', booking_requires_approval = $7
+                           WHERE user_id = $1";
+                let approval = &customer.requires_approval;
+                client.execute(sql, &[&id, &PHONES[*phone].0, visits, spent, noshows, last_visit, approval]).await.unwrap();
             }
             if gems.is_some() {
                 let sql = "INSERT INTO loyalty_account (id, customer_id, gems_balance) VALUES ($1, $1, $2)";
@@ -180,7 +274,7 @@ async fn the_direct_statement_gives_what_a_plain_computation_gives() {
                 platform::assign(&client, id, &format!("t{tag}"), "desk").await;
             }
         }
-        for _ in 0..40 {
+        for _ in 0..100 {
             let (query, search, tag) = query().new_tree(&mut runner).unwrap().current();
             let page = postgres.list_customers(&query).await.unwrap();
             let ids: Vec<_> = page.items.into_iter().map(|customer| customer.id.to_string()).collect();

@@ -48,7 +48,7 @@ fn dependencies_point_inwards() {
             .filter(|name| !name.is_empty())
             .collect::<Vec<_>>()
     };
-    assert_eq!(normal("domain"), ["async-trait", "mockall", "thiserror", "time", "ulid"]);
+    assert_eq!(normal("domain"), ["async-trait", "jiff", "mockall", "thiserror", "time", "ulid"]);
     let adapters = normal("adapters");
     assert!(adapters.contains(&"crm-domain".to_owned()));
     assert!(!adapters.iter().any(|name| name == "crm-app" || name == "actix-web"), "{adapters:?}");

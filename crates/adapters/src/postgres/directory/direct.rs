@@ -1,10 +1,22 @@
 //! The direct statement: a page from the platform's tables alone, by going through every customer.
 
-use crm_domain::directory::{DirectoryQuery, SortKey};
+use crm_domain::directory::{DirectoryFilter, DirectoryQuery, SortKey, TagFilter};
 
 use super::{
     super::statement::{Statement, join_chips, name_key, search_text},
+    filter::{Figures, figures},
     words::Words,
+};
+
+/// The figures of the user `u` with the profile `p` and the loyalty account `l`.
+const FIGURES: Figures = Figures {
+    spent: "p.total_spent_paise",
+    visits: "p.total_visits",
+    noshows: "p.noshow_count",
+    gems: "l.gems_balance",
+    last_visit: "p.last_visit_at",
+    created: "u.created_at",
+    requires_approval: "p.booking_requires_approval",
 };
 
 /// The columns of a page's row, after `true AS has_item`, from the tables `u`, `p`, `l` and `chips`.
@@ -34,10 +46,11 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         .sql("matched AS MATERIALIZED (SELECT u.id, ")
         .sql(key)
         .sql(" AS key FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id");
-    if query.sort == SortKey::Gems {
+    if query.sort == SortKey::Gems || !query.filter.gems.is_empty() {
         statement = statement.sql(" LEFT JOIN loyalty_account l ON l.customer_id = u.id");
     }
-    if let Some(tag) = &query.tag {
+    let required = query.required_tags();
+    if let Some(tag) = required.first() {
         statement = statement
             .sql(" JOIN customer_tag_assignment a ON a.customer_id = u.id JOIN customer_tag t ON t.id = a.tag_id AND t.slug = ")
             .text(tag.as_str());
@@ -51,8 +64,9 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
     } else if !words.is_empty() {
         statement = statement.sql(concat!(" CROSS JOIN LATERAL (SELECT ", search_text!(), " AS text OFFSET 0) s"));
     }
-    words
-        .all_occur(statement.sql(" WHERE u.role = 'customer'"))
+    statement = words.all_occur(statement.sql(" WHERE u.role = 'customer'"));
+    statement = tags(statement, &query.filter, required.get(1..).unwrap_or_default());
+    figures(statement, &query.filter, &FIGURES)
         .sql("), page AS (SELECT m.id, m.key FROM matched m ORDER BY ")
         .sql(order)
         .sql(" LIMIT ")
@@ -68,4 +82,28 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
             ") m ON true ORDER BY "
         ))
         .sql(order)
+}
+
+/// Adds the conditions on the tags of the user `u`. `required` are those that no join requires.
+fn tags<'q>(mut statement: Statement<'q>, filter: &'q DirectoryFilter, required: &[&'q TagFilter]) -> Statement<'q> {
+    const HAS_TAG: &str =
+        " (SELECT FROM customer_tag_assignment x JOIN customer_tag y ON y.id = x.tag_id WHERE x.customer_id = u.id AND y.slug = ";
+    for slug in required {
+        statement = statement.sql(" AND EXISTS").sql(HAS_TAG).text(slug.as_str()).sql(")");
+    }
+    if !filter.tag_any.is_empty() {
+        statement = statement.sql(" AND EXISTS").sql(HAS_TAG).sql("ANY (").texts(filter.tag_any.as_texts()).sql("))");
+    }
+    if !filter.tag_none.is_empty() {
+        statement = statement.sql(" AND NOT EXISTS").sql(HAS_TAG).sql("ANY (").texts(filter.tag_none.as_texts()).sql("))");
+    }
+    match filter.tagged {
+        Some(true) => {
+            statement.sql(" AND EXISTS (SELECT FROM customer_tag_assignment x WHERE x.customer_id = u.id)")
+        }
+        Some(false) => {
+            statement.sql(" AND NOT EXISTS (SELECT FROM customer_tag_assignment x WHERE x.customer_id = u.id)")
+        }
+        None => statement,
+    }
 }

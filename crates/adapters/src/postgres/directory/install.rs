@@ -61,13 +61,21 @@ const WATCHED: [WatchedTable; 4] = [
         table: "user",
         function: "directory_user_changed",
         id: "id",
-        columns: &["id", "role", "name", "email"],
+        columns: &["id", "role", "name", "email", "created_at"],
     },
     WatchedTable {
         table: "customer_profile",
         function: "directory_profile_changed",
         id: "user_id",
-        columns: &["user_id", "phone", "total_spent_paise", "total_visits", "noshow_count", "last_visit_at"],
+        columns: &[
+            "user_id",
+            "phone",
+            "total_spent_paise",
+            "total_visits",
+            "noshow_count",
+            "last_visit_at",
+            "booking_requires_approval",
+        ],
     },
     WatchedTable {
         table: "loyalty_account",
@@ -477,6 +485,12 @@ impl Session {
         ] {
             self.batch(&format!("CREATE INDEX IF NOT EXISTS {name} ON crm.directory_entry ({columns})")).await?;
         }
+        // All that filters compare, so that a filter reads this index and no table.
+        self.batch(
+            "CREATE INDEX IF NOT EXISTS directory_entry_filter ON crm.directory_entry (user_id) \
+             INCLUDE (ltv, visits, noshows, gems, last_visit, created, approval, tagged) WHERE tag = ''",
+        )
+        .await?;
         match self.trigram_schema().await? {
             Some(schema) => {
                 let statement = format!(

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The version of the objects in `objects.sql` and `changed.sql`. Another version in the database is not used.
-pub(super) const MODEL_VERSION: i64 = 2;
+pub(super) const MODEL_VERSION: i64 = 3;
 
 /// The most queued customers that a read computes anew before it answers. Past it the direct statement answers.
 pub(super) const MAX_APPLIED_BY_READ: i64 = 500;
@@ -57,24 +57,28 @@ impl<Item: QueryableByName<Pg>> QueryableByName<Pg> for ModelLine<Item> {
 }
 
 /// How a sort key reads the entries.
-struct Order {
+pub(super) struct Order {
     /// The column of the entries.
-    column: &'static str,
+    pub(super) column: &'static str,
     /// The order of the directory, which an index has.
     forward: &'static str,
     /// Its reverse, for pages that are nearer to the end.
     backward: &'static str,
+    /// The order of the keys that were found.
+    pub(super) keys: &'static str,
     /// The order of the page's rows.
     page: &'static str,
 }
 
-fn order_by(sort: SortKey) -> Order {
+pub(super) fn order_by(sort: SortKey) -> Order {
+    let keys = "e.key DESC NULLS LAST, e.user_id";
     let descending =
-        |column, forward, backward| Order { column, forward, backward, page: "m.key DESC, m.id COLLATE \"C\"" };
+        |column, forward, backward| Order { column, forward, backward, keys, page: "m.key DESC, m.id COLLATE \"C\"" };
     let nulls_last = |column, forward, backward| Order {
         column,
         forward,
         backward,
+        keys,
         page: "m.key DESC NULLS LAST, m.id COLLATE \"C\"",
     };
     match sort {
@@ -93,6 +97,7 @@ fn order_by(sort: SortKey) -> Order {
             column: "e.name",
             forward: "e.name, e.user_id",
             backward: "e.name DESC, e.user_id DESC",
+            keys: "e.key, e.user_id",
             page: "m.key, m.id COLLATE \"C\"",
         },
     }
@@ -153,11 +158,7 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
             .sql("(SELECT e.user_id, e.key FROM found f CROSS JOIN LATERAL (SELECT e.user_id, ")
             .sql(order.column)
             .sql(" AS key FROM crm.directory_entry e WHERE e.user_id = f.user_id AND e.tag = '' OFFSET 0) e WHERE (SELECT way FROM chosen) = 'sort' ORDER BY ")
-            .sql(if query.sort == SortKey::Name {
-                "e.key, e.user_id"
-            } else {
-                "e.key DESC NULLS LAST, e.user_id"
-            })
+            .sql(order.keys)
             .sql(" LIMIT ")
             .bigint(limit)
             .sql(" OFFSET ")
@@ -190,15 +191,16 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         .bigint(offset)
         .sql(" - ")
         .bigint(limit)
-        // The bound lets PostgreSQL plan for few rows; no page is longer.
-        .sql(", 0) FROM chosen)");
+        .sql(", 0) FROM chosen))) z");
     rows_of_keys(statement, &order)
 }
 
-/// Adds the rows of the page with the ids in `keys`, and the state of the model.
-fn rows_of_keys<'q>(statement: Statement<'q>, order: &Order) -> Statement<'q> {
+/// Ends the CTE `keys` (`user_id`, `key`) and adds the rows of the page, with the total `n` in `chosen` and the state of the
+/// model.
+pub(super) fn rows_of_keys<'q>(statement: Statement<'q>, order: &Order) -> Statement<'q> {
     statement
-        .sql(")) z LIMIT 100) SELECT (SELECT s.is_ready AND s.version = ")
+        // The bound lets PostgreSQL plan for few rows; no page is longer.
+        .sql(" LIMIT 100) SELECT (SELECT s.is_ready AND s.version = ")
         .bigint(MODEL_VERSION)
         .sql(" FROM crm.directory_state s) AS is_usable, (SELECT CASE WHEN bool_or(q.user_id = '*') THEN ")
         .bigint(EVERYONE_PENDING)

@@ -37,6 +37,9 @@ CREATE TABLE crm.directory_entry (
   noshows    bigint NOT NULL,
   gems       bigint,
   last_visit timestamptz,
+  created    timestamptz NOT NULL,
+  approval   boolean NOT NULL,
+  tagged     boolean NOT NULL,
   name       text COLLATE "und-x-icu" NOT NULL,
   PRIMARY KEY (user_id, tag)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
@@ -69,13 +72,14 @@ END $$;
 -- What the model must hold for these customers; for everyone when `ids` is null. In plpgsql, because a view or a function
 -- in SQL would make PostgreSQL refuse changes of the platform's columns.
 CREATE FUNCTION crm.directory_truth(ids text[]) RETURNS TABLE (
-  user_id text, ltv bigint, visits bigint, noshows bigint, gems bigint, last_visit timestamptz, name text, tags text[], text text
+  user_id text, ltv bigint, visits bigint, noshows bigint, gems bigint, last_visit timestamptz, created timestamptz,
+  approval boolean, name text, tags text[], text text
 ) LANGUAGE plpgsql STABLE ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   IF ids IS NULL THEN
     RETURN QUERY
       SELECT u.id, p.total_spent_paise::bigint, p.total_visits::bigint, p.noshow_count::bigint, l.gems_balance::bigint,
-        p.last_visit_at::timestamptz, {name_key}, coalesce(a.tags, '{}'), {search_text}
+        p.last_visit_at::timestamptz, u.created_at::timestamptz, p.booking_requires_approval, {name_key}, coalesce(a.tags, '{}'), {search_text}
       FROM {platform}."user" u
       JOIN {platform}.customer_profile p ON p.user_id = u.id
       LEFT JOIN {platform}.loyalty_account l ON l.customer_id = u.id
@@ -86,7 +90,8 @@ BEGIN
     RETURN QUERY
       SELECT c.* FROM unnest(ids) i (id) CROSS JOIN LATERAL (
         SELECT u.id, p.total_spent_paise::bigint, p.total_visits::bigint, p.noshow_count::bigint, l.gems_balance::bigint,
-          p.last_visit_at::timestamptz, {name_key} AS name,
+          p.last_visit_at::timestamptz, u.created_at::timestamptz, p.booking_requires_approval,
+          {name_key} AS name,
           ARRAY(SELECT t.tag_id COLLATE "C" FROM {platform}.customer_tag_assignment t
                 WHERE t.customer_id = u.id ORDER BY 1) AS tags,
           {search_text} AS text
@@ -115,7 +120,8 @@ BEGIN
     RETURNING user_id),
   ids AS MATERIALIZED (SELECT user_id FROM taken_rows UNION SELECT unnest(also) COLLATE "C"),
   truth AS MATERIALIZED (
-    SELECT t.user_id COLLATE "C" AS user_id, t.ltv, t.visits, t.noshows, t.gems, t.last_visit, t.name, t.tags, t.text
+    SELECT t.user_id COLLATE "C" AS user_id, t.ltv, t.visits, t.noshows, t.gems, t.last_visit, t.created, t.approval, t.name,
+      t.tags, t.text
     FROM crm.directory_truth(ARRAY(SELECT user_id FROM ids)) t),
   want AS MATERIALIZED (
     SELECT x.tag COLLATE "C" AS tag, t.* FROM truth t CROSS JOIN LATERAL unnest(array_prepend('', t.tags)) x (tag)),
@@ -127,12 +133,16 @@ BEGIN
     WHERE e.user_id = h.user_id AND e.tag = h.tag
     RETURNING e.user_id),
   put AS (
-    INSERT INTO crm.directory_entry AS e (user_id, tag, ltv, visits, noshows, gems, last_visit, name)
-    SELECT user_id, tag, ltv, visits, noshows, gems, last_visit, name FROM want
-    ON CONFLICT (user_id, tag) DO UPDATE SET (ltv, visits, noshows, gems, last_visit, name)
-      = (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.name)
-    WHERE (e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.name COLLATE "C") IS DISTINCT FROM
-      (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.name)
+    INSERT INTO crm.directory_entry AS e
+      (user_id, tag, ltv, visits, noshows, gems, last_visit, created, approval, tagged, name)
+    SELECT user_id, tag, ltv, visits, noshows, gems, last_visit, created, approval, tags <> '{}', name FROM want
+    ON CONFLICT (user_id, tag) DO UPDATE SET (ltv, visits, noshows, gems, last_visit, created, approval, tagged, name)
+      = (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.created,
+         excluded.approval, excluded.tagged, excluded.name)
+    WHERE (e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.created, e.approval, e.tagged, e.name COLLATE "C")
+      IS DISTINCT FROM
+      (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.created,
+       excluded.approval, excluded.tagged, excluded.name)
     RETURNING e.user_id),
   counted AS (
     INSERT INTO crm.directory_count AS c (tag, n)
@@ -207,8 +217,9 @@ BEGIN
   END IF;
   WITH truth AS MATERIALIZED (SELECT * FROM crm.directory_truth(ids)),
   entries AS (
-    INSERT INTO crm.directory_entry (user_id, tag, ltv, visits, noshows, gems, last_visit, name)
-    SELECT t.user_id, x.tag, t.ltv, t.visits, t.noshows, t.gems, t.last_visit, t.name
+    INSERT INTO crm.directory_entry
+      (user_id, tag, ltv, visits, noshows, gems, last_visit, created, approval, tagged, name)
+    SELECT t.user_id, x.tag, t.ltv, t.visits, t.noshows, t.gems, t.last_visit, t.created, t.approval, t.tags <> '{}', t.name
     FROM truth t CROSS JOIN LATERAL unnest(array_prepend('', t.tags)) x (tag))
   INSERT INTO crm.directory_search (user_id, tags, text) SELECT t.user_id, t.tags, t.text FROM truth t;
   UPDATE crm.directory_state SET filled_up_to = until;
@@ -225,10 +236,11 @@ BEGIN
     WHERE t.user_id COLLATE "C" NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued)),
   want AS MATERIALIZED (
     SELECT t.user_id COLLATE "C" AS user_id, x.tag COLLATE "C" AS tag, t.ltv, t.visits, t.noshows, t.gems, t.last_visit,
-      t.name COLLATE "C" AS name
+      t.created, t.approval, t.tags <> '{}' AS tagged, t.name COLLATE "C" AS name
     FROM truth t CROSS JOIN LATERAL unnest(array_prepend('', t.tags)) x (tag)),
   have AS MATERIALIZED (
-    SELECT e.user_id, e.tag, e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.name COLLATE "C" AS name
+    SELECT e.user_id, e.tag, e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.created, e.approval, e.tagged,
+      e.name COLLATE "C" AS name
     FROM crm.directory_entry e
     WHERE e.user_id NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued)),
   want_text AS (SELECT user_id COLLATE "C" AS user_id, tags, text COLLATE "C" AS text FROM truth),
