@@ -11,6 +11,7 @@ pub mod directory;
 pub mod error;
 mod foreign_keys;
 mod health;
+mod idempotency;
 pub mod indexes;
 mod integer;
 pub mod migrate;
@@ -21,6 +22,7 @@ pub(crate) mod schema;
 pub mod schema_check;
 pub(crate) mod statement;
 mod tag;
+mod timeline;
 mod timestamp;
 mod unit_of_work;
 

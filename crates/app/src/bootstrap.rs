@@ -47,5 +47,6 @@ pub fn ports(config: &Config, postgres: Arc<Postgres>, pool: &Pool) -> Result<Po
         health: postgres,
         clock,
         ids: Arc::new(RandomIds),
+        time_zone: config.time_zone.clone(),
     })
 }

@@ -22,7 +22,7 @@ use crm_adapters::{
     },
     rate_limit::redis::RedisSettings,
 };
-use crm_domain::rate_limit::Quota;
+use crm_domain::{calendar::SalonTimeZone, rate_limit::Quota};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -66,6 +66,8 @@ pub struct Config {
     pub http: HttpSettings,
     /// Where rate limits are counted; `None`: in this process.
     pub redis: Option<RedisSettings>,
+    /// The salon's time zone.
+    pub time_zone: SalonTimeZone,
     /// Starting and stopping.
     pub lifecycle: LifecycleConfig,
     /// Logs and traces.
@@ -149,6 +151,9 @@ impl Config {
         let session = read_session(&mut reader, base_url.as_ref());
         let http = read_http(&mut reader, base_url.as_ref());
         let redis = reader.redis();
+        let time_zone = reader.parse("SALON_TIME_ZONE", "must be a time zone such as Asia/Kolkata", |name| {
+            SalonTimeZone::parse(name).ok()
+        });
         let lifecycle = read_lifecycle(&mut reader);
         let telemetry = read_telemetry(&mut reader);
         let metrics_address = reader.address("METRICS_ADDRESS");
@@ -158,6 +163,7 @@ impl Config {
                 session: session?,
                 http: http?,
                 redis,
+                time_zone: time_zone?,
                 lifecycle: lifecycle?,
                 telemetry: telemetry?,
                 metrics_address,
@@ -344,6 +350,7 @@ mod tests {
             ("HTTP_BODY_TIMEOUT_MS", "0"),
             ("HTTP_WRITE_TIMEOUT_MS", "0"),
             ("HTTP_MAX_CONNECTIONS_PER_ADDRESS", "0"),
+            ("SALON_TIME_ZONE", "hunter2"),
             ("STARTUP_TIMEOUT_MS", "0"),
             ("SHUTDOWN_DELAY_MS", "3600001"),
             ("RATE_LIMIT_USER_REQUESTS", "-1"),

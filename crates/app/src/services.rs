@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_web::web;
 use crm_domain::{
+    calendar::SalonTimeZone,
     clock::Clock,
     customer::{ports::CustomerReads, usecases::Customers},
     directory::{ports::DirectoryReads, usecases::Directory},
@@ -43,6 +44,8 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
     /// The source of new ids.
     pub ids: Arc<dyn Ids>,
+    /// The salon's time zone.
+    pub time_zone: SalonTimeZone,
 }
 
 /// The services.
@@ -67,13 +70,15 @@ pub struct Services {
     pub tags: Tags,
     /// Notes.
     pub notes: Notes,
+    /// The salon's time zone.
+    pub time_zone: SalonTimeZone,
 }
 
 impl Services {
     /// Builds the services on those ports.
     #[must_use]
     pub fn new(ports: Ports) -> Self {
-        let Ports { sessions, store, directory, customers, tags, notes, rate_limits, health, clock, ids } = ports;
+        let Ports { sessions, store, directory, customers, tags, notes, rate_limits, health, clock, ids, time_zone } = ports;
         Self {
             sessions,
             metrics: Arc::new(Metrics::new(health.clone(), rate_limits.clone())),
@@ -85,6 +90,7 @@ impl Services {
             notes: Notes { store, reads: notes, clock: clock.clone(), ids: ids.clone() },
             clock,
             ids,
+            time_zone,
         }
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use time::OffsetDateTime;
 
 use crate::{
-    ids::{AuditId, TagId, UserId},
+    ids::{AuditId, ExportId, NoteId, TagId, UserId},
     role::Actor,
     store_error::StoreError,
 };
@@ -28,12 +28,25 @@ pub enum AuditAction {
 pub enum AuditEntity {
     /// A customer's profile.
     Profile(UserId),
-    /// A note.
-    Note(crate::ids::NoteId),
+    /// A note on a customer.
+    Note(UserId, NoteId),
     /// A tag.
     Tag(TagId),
     /// A tag on a customer.
     TagAssignment(UserId, TagId),
+    /// An export of the directory.
+    Export(ExportId),
+}
+
+impl AuditEntity {
+    /// The customer that the entity belongs to, if its own id does not say so already.
+    #[must_use]
+    pub fn belongs_to(&self) -> Option<&UserId> {
+        match self {
+            Self::Note(customer, _) | Self::TagAssignment(customer, _) => Some(customer),
+            Self::Profile(_) | Self::Tag(_) | Self::Export(_) => None,
+        }
+    }
 }
 
 /// A value of a changed field. A type of its own, because the domain has no JSON: the adapter makes JSON of it.
@@ -99,6 +112,11 @@ impl AuditEntry {
 /// Writing to the audit log, as part of a unit of work.
 #[async_trait]
 pub trait AuditWrites {
-    /// Adds `entry`. A failure undoes the change that it tells of.
-    async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError>;
+    /// Adds `entries` at once. A failure undoes the changes that they tell of.
+    async fn insert_audit_entries(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError>;
+
+    /// Adds `entry`.
+    async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.insert_audit_entries(std::slice::from_ref(entry)).await
+    }
 }

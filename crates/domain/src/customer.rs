@@ -11,6 +11,7 @@ use time::{Date, Duration, OffsetDateTime};
 use crate::{
     audit::{AuditAction, AuditEntity, AuditFields, AuditValue, Change},
     ids::{ProfileId, UserId},
+    precondition::PreconditionFailed,
     store_error::StoreError,
     tag::Chip,
 };
@@ -21,9 +22,18 @@ pub enum CustomerError {
     /// No user with that id has a customer profile.
     #[error("no such customer")]
     NotFound,
+    /// The customer is not as the client requires.
+    #[error("the customer has changed")]
+    PreconditionFailed,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<PreconditionFailed> for CustomerError {
+    fn from(_: PreconditionFailed) -> Self {
+        Self::PreconditionFailed
+    }
 }
 
 /// Why a no-show count was refused. Shown to people as it stands.

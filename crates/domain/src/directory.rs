@@ -14,7 +14,13 @@ pub use search::{MAX_SEARCH, SearchTerm, SearchWord};
 use thiserror::Error;
 use time::OffsetDateTime;
 
-use crate::{ids::UserId, page::PageRequest, tag::Chip};
+use crate::{
+    audit::{AuditAction, AuditEntity, AuditValue, Change},
+    ids::{ExportId, UserId},
+    page::PageRequest,
+    store_error::StoreError,
+    tag::Chip,
+};
 
 /// Why a sort was refused. Shown to people as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -85,6 +91,42 @@ impl DirectoryQuery {
         tags.extend(self.filter.tag_all.as_slice().iter().filter(|slug| Some(*slug) != self.tag.as_ref()));
         tags
     }
+
+    /// The API's names of the filters that are in use, the search included.
+    #[must_use]
+    pub fn filter_names(&self) -> Vec<&'static str> {
+        let Self { search, tag, filter, sort: _, page: _ } = self;
+        let mut names = vec![(search.is_some(), "q"), (tag.is_some(), "tag")];
+        names.extend(filter.names());
+        names.into_iter().filter(|(is_used, _)| *is_used).map(|(_, name)| name).collect()
+    }
+
+    /// What an export leaves in the audit log: how many filters of which names, never their values.
+    #[must_use]
+    pub fn export_change(&self, id: ExportId) -> Change {
+        let names = self.filter_names();
+        let count = i64::try_from(names.len()).unwrap_or(i64::MAX);
+        Change {
+            action: AuditAction::Create,
+            entity: AuditEntity::Export(id),
+            old_values: None,
+            new_values: Some(vec![
+                ("filterCount", AuditValue::Integer(count)),
+                ("filters", AuditValue::Text(names.join(","))),
+            ]),
+        }
+    }
+}
+
+/// Why an export was refused.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    /// Two exports are under way.
+    #[error("two exports are under way")]
+    Busy,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }
 
 /// One line of the directory.

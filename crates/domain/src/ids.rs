@@ -64,6 +64,11 @@ opaque_id!(
     AuditId
 );
 
+opaque_id!(
+    /// The id of an export of the directory: `export_` and a ULID.
+    ExportId
+);
+
 /// Makes new ULIDs. A port, so that tests can predict ids.
 #[cfg_attr(feature = "testing", mockall::automock)]
 pub trait Ids: Send + Sync {
@@ -82,6 +87,12 @@ impl dyn Ids {
     #[must_use]
     pub fn note(&self) -> NoteId {
         NoteId(format!("note_{}", self.ulid()))
+    }
+
+    /// A new id for an export.
+    #[must_use]
+    pub fn export(&self) -> ExportId {
+        ExportId(format!("export_{}", self.ulid()))
     }
 
     /// A new id for an audit entry.

@@ -2,10 +2,10 @@
 //!
 //! # What lives here
 //!
-//! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`]. Beside each noun's types stand its
+//! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`], [`timeline`]. Beside each noun's types stand its
 //! `ports` (traits an adapter implements) and its `usecases` (plain structs that hold ports as `Arc<dyn …>`).
 //! Every write runs in a [`unit_of_work`] and adds an entry to the [`audit`] log. Used by all nouns: [`session`] and [`role`]
-//! (the caller), [`rate_limit`] (the number of requests), [`health`] (whether the store can serve).
+//! (the caller), [`precondition`] and [`idempotency`] (writes that are not lost and not doubled), [`rate_limit`] (the number of requests), [`health`] (whether the store can serve).
 //!
 //! # How to add a rule
 //!
@@ -25,9 +25,11 @@ pub mod clock;
 pub mod customer;
 pub mod directory;
 pub mod health;
+pub mod idempotency;
 pub mod ids;
 pub mod note;
 pub mod page;
+pub mod precondition;
 pub mod rate_limit;
 pub mod role;
 pub mod session;
@@ -36,4 +38,5 @@ pub mod tag;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod text;
+pub mod timeline;
 pub mod unit_of_work;

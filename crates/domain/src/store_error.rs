@@ -29,7 +29,16 @@ pub enum StoreError {
     /// The row that a new row references was deleted in the meantime.
     #[error("a row that is pointed to is missing: {0:?}")]
     Missing(Reference),
+    /// What is to be deleted is still referenced by rows of another program.
+    #[error("it is still referenced")]
+    StillReferenced,
     /// Anything else.
     #[error("the store failed unexpectedly")]
     Unexpected(#[source] Cause),
+}
+
+/// Tells whether an error says that a row was deleted in the meantime.
+pub trait IsMissing {
+    /// Whether it is [`StoreError::Missing`] of a row without which the work is worth another attempt.
+    fn is_missing(&self) -> bool;
 }

@@ -13,19 +13,20 @@ use ulid::Ulid;
 use crate::{
     audit::{AuditEntry, AuditWrites},
     clock::{Clock, MockClock, MockMonotonicClock, MonotonicClock},
-    customer::{Profile, ports::ProfileWrites},
-    ids::{Ids, ProfileId, TagId, UserId},
+    customer::{CustomerView, Profile, ports::ProfileWrites},
+    idempotency::{Claim, IdempotentRequest, KeptAnswer, ports::IdempotencyWrites},
+    ids::{Ids, NoteId, ProfileId, TagId, UserId},
     note::{
-        Note,
+        ListedNote, Note, NoteContent, NoteLookup,
         ports::{NoteTarget, NoteWrites},
     },
     role::{Actor, Role},
     store_error::StoreError,
     tag::{
-        Assignment, Tag,
+        Assignment, Tag, TagSlug,
         ports::{AssignmentTarget, TagWrites},
     },
-    unit_of_work::{MockStore, Store, UnitOfWork},
+    unit_of_work::{Store, UnitOfWork},
 };
 
 mockall::mock! {
@@ -36,6 +37,7 @@ mockall::mock! {
     #[async_trait]
     impl ProfileWrites for UnitOfWork {
         async fn lock_profile(&mut self, id: &UserId) -> Result<Option<Profile>, StoreError>;
+        async fn view_customer(&mut self, id: &UserId) -> Result<Option<CustomerView>, StoreError>;
         async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError>;
     }
 
@@ -43,6 +45,17 @@ mockall::mock! {
     impl NoteWrites for UnitOfWork {
         async fn find_note_target(&mut self, note: &Note) -> Result<NoteTarget, StoreError>;
         async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError>;
+        async fn lock_note(&mut self, customer: &UserId, note: &NoteId) -> Result<NoteLookup<ListedNote>, StoreError>;
+        async fn save_content(
+            &mut self,
+            note: &Note,
+            content: &NoteContent,
+            by: &UserId,
+            at: OffsetDateTime,
+        ) -> Result<(), StoreError>;
+        async fn save_pin(&mut self, note: &NoteId, pinned: bool, by: &UserId, at: OffsetDateTime) -> Result<(), StoreError>;
+        async fn view_note(&mut self, note: &NoteId) -> Result<Option<ListedNote>, StoreError>;
+        async fn delete_note(&mut self, note: &NoteId) -> Result<(), StoreError>;
     }
 
     #[async_trait]
@@ -51,10 +64,36 @@ mockall::mock! {
         async fn lock_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<AssignmentTarget, StoreError>;
         async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError>;
         async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError>;
+        async fn lock_tags(&mut self, ids: &[TagId]) -> Result<Vec<Tag>, StoreError>;
+        async fn hold_tag(&mut self, id: &TagId) -> Result<bool, StoreError>;
+        async fn has_slug(&mut self, slug: &TagSlug, except: &TagId) -> Result<bool, StoreError>;
+        async fn save_tag(&mut self, tag: &Tag) -> Result<(), StoreError>;
+        async fn delete_tag(&mut self, id: &TagId) -> Result<(), StoreError>;
+        async fn count_assignments(&mut self, tag: &TagId) -> Result<u64, StoreError>;
+        async fn lock_assignments(&mut self, tag: &TagId, customers: &[UserId]) -> Result<Vec<UserId>, StoreError>;
+        async fn insert_assignments(&mut self, assignments: &[Assignment]) -> Result<Vec<Assignment>, StoreError>;
+        async fn copy_assignments(&mut self, tag: &TagId, into: &TagId) -> Result<Vec<Assignment>, StoreError>;
+        async fn delete_assignments<'c>(
+            &mut self,
+            tag: &TagId,
+            customers: Option<&'c [UserId]>,
+        ) -> Result<Vec<Assignment>, StoreError>;
+    }
+
+    #[async_trait]
+    impl IdempotencyWrites for UnitOfWork {
+        async fn claim_key(&mut self, request: &IdempotentRequest, since: OffsetDateTime) -> Result<Claim, StoreError>;
+        async fn keep_answer(
+            &mut self,
+            request: &IdempotentRequest,
+            answer: &KeptAnswer,
+            at: OffsetDateTime,
+        ) -> Result<(), StoreError>;
     }
 
     #[async_trait]
     impl AuditWrites for UnitOfWork {
+        async fn insert_audit_entries(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError>;
         async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError>;
     }
 
@@ -62,6 +101,16 @@ mockall::mock! {
     impl UnitOfWork for UnitOfWork {
         async fn commit(self: Box<Self>) -> Result<(), StoreError>;
         async fn rollback(self: Box<Self>) -> Result<(), StoreError>;
+    }
+}
+
+mockall::mock! {
+    /// A mocked store. It finishes units of work as a real one does.
+    pub Store {}
+
+    #[async_trait]
+    impl Store for Store {
+        async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
     }
 }
 
@@ -158,5 +207,46 @@ pub fn profile(user_id: &str, noshow_count: i64, booking_requires_approval: bool
         booking_requires_approval,
         created_at: then,
         updated_at: then,
+    }
+}
+
+/// A note of `usr_desk` on the customer `usr_1`, neither pinned nor edited.
+#[must_use]
+pub fn listed_note() -> ListedNote {
+    let note = Note {
+        id: NoteId::from_stored("note_1".to_owned()),
+        customer: UserId::from_stored("usr_1".to_owned()),
+        author: UserId::from_stored("usr_desk".to_owned()),
+        booking: None,
+        content: NoteContent::from_stored("allergic to ammonia".to_owned()),
+        created_at: datetime!(2025-09-10 05:30 UTC),
+    };
+    ListedNote { note, author_name: "Desk".to_owned(), pinned: false, edit: None }
+}
+
+/// A customer as the front desk sees one.
+#[must_use]
+pub fn customer_view(user_id: &str) -> CustomerView {
+    let Profile { phone, gender, total_visits, total_spent_paise, first_visit_at, last_visit_at, .. } =
+        profile(user_id, 3, true);
+    CustomerView {
+        id: UserId::from_stored(user_id.to_owned()),
+        name: "Asha Rao".to_owned(),
+        email: "asha@example.com".to_owned(),
+        role: Some("customer".to_owned()),
+        image: None,
+        phone,
+        gender,
+        date_of_birth: None,
+        total_visits,
+        total_spent_paise,
+        noshow_count: 3,
+        late_cancellation_count: 0,
+        booking_requires_approval: true,
+        first_visit_at,
+        last_visit_at,
+        gems_balance: None,
+        created_at: datetime!(2025-09-10 05:30 UTC),
+        tags: Vec::new(),
     }
 }

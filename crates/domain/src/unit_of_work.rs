@@ -6,21 +6,28 @@
 use async_trait::async_trait;
 
 use crate::{
-    audit::AuditWrites, customer::ports::ProfileWrites, note::ports::NoteWrites, store_error::StoreError,
-    tag::ports::TagWrites,
+    audit::AuditWrites, customer::ports::ProfileWrites, idempotency::ports::IdempotencyWrites, note::ports::NoteWrites,
+    store_error::{IsMissing, StoreError}, tag::ports::TagWrites,
 };
 
-/// Begins units of work.
-#[cfg_attr(feature = "testing", mockall::automock)]
+/// How often a unit of work is run that found a row which was deleted while it ran.
+const ATTEMPTS: usize = 3;
+
+/// Begins and finishes units of work.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Begins a unit of work.
     async fn begin(&self) -> Result<Box<dyn UnitOfWork>, StoreError>;
+
+    /// Finishes a unit of work that succeeded: commits it.
+    async fn finish(&self, unit: Box<dyn UnitOfWork>) -> Result<(), StoreError> {
+        unit.commit().await
+    }
 }
 
 /// A unit of work: all of it happens at [`UnitOfWork::commit`], or none. Dropping it undoes it.
 #[async_trait]
-pub trait UnitOfWork: ProfileWrites + NoteWrites + TagWrites + AuditWrites + Send {
+pub trait UnitOfWork: ProfileWrites + NoteWrites + TagWrites + AuditWrites + IdempotencyWrites + Send {
     /// Makes everything done so far durable and visible.
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
 
@@ -37,13 +44,28 @@ impl dyn Store {
         let mut unit = self.begin().await?;
         match work(&mut *unit).await {
             Ok(value) => {
-                unit.commit().await?;
+                self.finish(unit).await?;
                 Ok(value)
             }
             Err(refusal) => {
                 // The caller must learn of the refusal, whether or not the connection survives.
                 let _ = unit.rollback().await;
                 Err(refusal)
+            }
+        }
+    }
+
+    /// Like [`Self::transaction`], for work on many rows: it is run again, up to three times, when a row that it counts on
+    /// was deleted while it ran.
+    pub async fn transaction_on_many<T, E: From<StoreError> + IsMissing>(
+        &self,
+        work: impl AsyncFn(&mut dyn UnitOfWork) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut attempt = 1;
+        loop {
+            match self.transaction(&work).await {
+                Err(error) if error.is_missing() && attempt < ATTEMPTS => attempt += 1,
+                outcome => return outcome,
             }
         }
     }

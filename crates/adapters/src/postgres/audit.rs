@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use crm_domain::{
-    audit::{AuditAction, AuditEntity, AuditEntry, AuditFields, AuditValue, AuditWrites, Change},
+    audit::{AuditAction, AuditEntity, AuditEntry, AuditFields, AuditValue, AuditWrites},
     ids::UserId,
     store_error::StoreError,
 };
@@ -13,42 +13,71 @@ use super::{statement::Statement, unit_of_work::PgUnitOfWork};
 
 #[async_trait]
 impl AuditWrites for PgUnitOfWork {
-    async fn insert_audit_entry(&mut self, entry: &AuditEntry) -> Result<(), StoreError> {
-        let AuditEntry { id, actor, impersonator, change, created_at } = entry;
-        let Change { action, entity, old_values, new_values } = change;
-        let action = match action {
-            AuditAction::Create => "create",
-            AuditAction::Update => "update",
-            AuditAction::Delete => "delete",
-        };
-        let (entity_type, entity_id) = match entity {
-            AuditEntity::Profile(customer) => ("customer_profile", customer.to_string()),
-            AuditEntity::Note(note) => ("customer_note", note.to_string()),
-            AuditEntity::Tag(tag) => ("customer_tag", tag.to_string()),
-            AuditEntity::TagAssignment(customer, tag) => ("customer_tag_assignment", format!("{customer}:{tag}")),
-        };
-        // By hand: diesel would ask for the number of the platform's enum, once for each connection.
-        let statement = Statement::new(
-            "INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, old_values, new_values, created_at) VALUES (",
-        )
-        .text(id.as_str())
-        .sql(", ")
-        .text(actor.as_str())
-        .sql(", CAST(")
-        .text(action)
-        .sql(" AS text)::audit_action, ")
-        .text(entity_type)
-        .sql(", ")
-        .text(&*entity_id)
-        .sql(", ")
-        .json(old_values.as_ref().map(document))
-        .sql(", ")
-        .json(new_document(new_values.as_ref(), impersonator.as_ref()))
-        .sql(", ")
-        .timestamp(*created_at)
-        .sql(")");
+    async fn insert_audit_entries(&mut self, entries: &[AuditEntry]) -> Result<(), StoreError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        // By hand: diesel would ask for the number of the platform's enum, once for each connection. One statement for any
+        // number of entries, and for whose timeline each belongs to.
+        let texts = |value: &dyn Fn(&AuditEntry) -> Option<String>| entries.iter().map(value).collect();
+        let statement = Statement::new("WITH entries AS MATERIALIZED (SELECT * FROM unnest(")
+            .owned_texts(texts(&|entry| Some(entry.id.to_string())))
+            .sql(", ")
+            .owned_texts(texts(&|entry| Some(entry.actor.to_string())))
+            .sql(", ")
+            .owned_texts(texts(&|entry| Some(action(entry.change.action).to_owned())))
+            .sql(", ")
+            .owned_texts(texts(&|entry| Some(entity_type(&entry.change.entity).to_owned())))
+            .sql(", ")
+            .owned_texts(texts(&|entry| Some(entity_id(&entry.change.entity))))
+            .sql(", ")
+            .owned_texts(texts(&|entry| entry.change.old_values.as_ref().map(|values| document(values).to_string())))
+            .sql(", ")
+            .owned_texts(texts(&|entry| {
+                new_document(entry.change.new_values.as_ref(), entry.impersonator.as_ref()).map(|values| values.to_string())
+            }))
+            .sql(", ")
+            .owned_texts(texts(&|entry| entry.change.entity.belongs_to().map(ToString::to_string)))
+            .sql(", ")
+            .timestamps(entries.iter().map(|entry| entry.created_at).collect())
+            .sql(
+                ") e (id, actor_id, action, entity_type, entity_id, old_values, new_values, customer_id, created_at)), \
+                 customers AS (INSERT INTO crm.audit_customer (audit_id, customer_id, created_at) \
+                   SELECT id, customer_id, created_at FROM entries WHERE customer_id IS NOT NULL) \
+                 INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, old_values, new_values, created_at) \
+                 SELECT id, actor_id, action::audit_action, entity_type, entity_id, old_values::jsonb, new_values::jsonb, created_at \
+                 FROM entries",
+            );
         self.execute(statement).await?;
         Ok(())
+    }
+}
+
+fn action(action: AuditAction) -> &'static str {
+    match action {
+        AuditAction::Create => "create",
+        AuditAction::Update => "update",
+        AuditAction::Delete => "delete",
+    }
+}
+
+fn entity_type(entity: &AuditEntity) -> &'static str {
+    match entity {
+        AuditEntity::Profile(_) => "customer_profile",
+        AuditEntity::Note(..) => "customer_note",
+        AuditEntity::Tag(_) => "customer_tag",
+        AuditEntity::TagAssignment(..) => "customer_tag_assignment",
+        AuditEntity::Export(_) => "customer_export",
+    }
+}
+
+fn entity_id(entity: &AuditEntity) -> String {
+    match entity {
+        AuditEntity::Profile(customer) => customer.to_string(),
+        AuditEntity::Note(_, note) => note.to_string(),
+        AuditEntity::Tag(tag) => tag.to_string(),
+        AuditEntity::TagAssignment(customer, tag) => format!("{customer}:{tag}"),
+        AuditEntity::Export(export) => export.to_string(),
     }
 }
 

@@ -177,20 +177,7 @@ impl From<ProfileRow> for Profile {
 #[async_trait]
 impl CustomerReads for Postgres {
     async fn find_customer(&self, id: &UserId) -> Result<Option<CustomerView>, StoreError> {
-        // By hand: diesel has no lateral joins.
-        let statement = || {
-            Statement::new(concat!(
-                "SELECT u.id, u.name, u.email, u.role, u.image, p.phone, p.gender::text AS gender, p.date_of_birth,",
-                " p.total_visits, p.total_spent_paise, p.noshow_count, p.late_cancellation_count,",
-                " p.booking_requires_approval, p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at,",
-                " chips.tags FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
-                " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
-                join_chips!(),
-                " WHERE u.id = "
-            ))
-            .text(id.as_str())
-        };
-        let row: Option<CustomerRow> = self.pool.read_row(statement).await?;
+        let row: Option<CustomerRow> = self.pool.read_row(|| customer_of(id)).await?;
         Ok(row.map(CustomerView::from))
     }
 
@@ -198,6 +185,20 @@ impl CustomerReads for Postgres {
         let row: Option<ProfileRow> = self.pool.read_row(|| profile_of(id)).await?;
         Ok(row.map(Profile::from))
     }
+}
+
+/// By hand: diesel has no lateral joins.
+fn customer_of(id: &UserId) -> Statement<'_> {
+    Statement::new(concat!(
+        "SELECT u.id, u.name, u.email, u.role, u.image, p.phone, p.gender::text AS gender, p.date_of_birth,",
+        " p.total_visits, p.total_spent_paise, p.noshow_count, p.late_cancellation_count,",
+        " p.booking_requires_approval, p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at,",
+        " chips.tags FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
+        " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
+        join_chips!(),
+        " WHERE u.id = "
+    ))
+    .text(id.as_str())
 }
 
 /// By hand, as all rows are read: so an unexpected `NULL` names its column.
@@ -220,6 +221,11 @@ impl ProfileWrites for PgUnitOfWork {
         let statement = profile_of(id).sql(" FOR NO KEY UPDATE");
         let row: Option<ProfileRow> = self.row(statement).await?;
         Ok(row.map(Profile::from))
+    }
+
+    async fn view_customer(&mut self, id: &UserId) -> Result<Option<CustomerView>, StoreError> {
+        let row: Option<CustomerRow> = self.row(customer_of(id)).await?;
+        Ok(row.map(CustomerView::from))
     }
 
     async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError> {

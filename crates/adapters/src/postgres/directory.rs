@@ -2,6 +2,7 @@
 //! tables (`direct.rs`). Either way one statement gives the page, its chips and the exact total.
 
 mod direct;
+mod export;
 mod filter;
 mod filtered;
 pub mod install;
@@ -12,12 +13,20 @@ mod words;
 
 use async_trait::async_trait;
 use crm_domain::{
-    directory::{CustomerSummary, DirectoryFilter, DirectoryQuery, ports::DirectoryReads},
+    directory::{
+        CustomerSummary, DirectoryFilter, DirectoryQuery,
+        ports::{CustomerExport, DirectoryReads},
+    },
     ids::UserId,
     page::Page,
     store_error::StoreError,
+    tag::CountedTag,
 };
-use diesel::sql_types::{BigInt, Json, Nullable, Text, Timestamptz};
+use diesel::{
+    QueryableByName,
+    pg::Pg,
+    sql_types::{BigInt, Json, Nullable, Text, Timestamptz},
+};
 use time::OffsetDateTime;
 
 use self::{
@@ -31,6 +40,7 @@ use super::{
     error::store_error,
     integer::ApiInteger,
     statement::{PageLine, Statement, named_row},
+    tag::CountedTagRow,
     timestamp::PgTimestamp,
 };
 
@@ -96,59 +106,77 @@ impl DirectoryReads for Postgres {
         let lines = self.pool.read_rows(|| direct::page_statement(query, &words)).await?;
         Ok(page_of(lines))
     }
+
+    async fn begin_export(&self, query: &DirectoryQuery) -> Result<Option<Box<dyn CustomerExport>>, StoreError> {
+        self.open_export(query).await
+    }
 }
 
 impl Postgres {
     /// The page from the read model; `None` when the direct statement has to answer.
+    async fn read_from_model(&self, query: &DirectoryQuery) -> Result<Option<Page<CustomerSummary>>, StoreError> {
+        let words = Words::with_index(query.search.as_ref());
+        Ok(self.rows_from_model(|| page_statement(query, &words)).await?.map(page_of_model))
+    }
+
+    /// Every tag with its number of customers, from the counters of the read model; `None` when they have to be counted.
+    pub(super) async fn counted_tags_from_model(&self) -> Result<Option<Vec<CountedTag>>, StoreError> {
+        let lines: Option<Vec<ModelLine<CountedTagRow>>> = self.rows_from_model(model::counted_tags_statement).await?;
+        Ok(lines.map(|lines| lines.into_iter().filter_map(|line| line.line.item.map(CountedTag::from)).collect()))
+    }
+
+    /// The rows of a statement on the read model; `None` when the model cannot answer.
     ///
     /// First without any lock, which is exact when nothing is queued in the statement's snapshot. Else the queued customers
-    /// are computed anew in the snapshot in which the page is read, so one pass is exact however busy the platform is.
-    async fn read_from_model(&self, query: &DirectoryQuery) -> Result<Option<Page<CustomerSummary>>, StoreError> {
+    /// are computed anew in the snapshot in which the statement runs, so one pass is exact however busy the platform is.
+    async fn rows_from_model<'f, Item>(
+        &'f self,
+        statement: impl Fn() -> Statement<'f> + Send + Sync + 'f,
+    ) -> Result<Option<Vec<ModelLine<Item>>>, StoreError>
+    where
+        Item: QueryableByName<Pg> + Send + 'static,
+    {
         if !self.directory_model.is_usable() {
             return Ok(None);
         }
-        let words = Words::with_index(query.search.as_ref());
-        let lines: Vec<ModelLine<CustomerRow>> =
-            match self.pool.read_rows(|| page_statement(query, &words)).await {
-                Ok(lines) => lines,
-                Err(error @ StoreError::Unavailable(_)) => return Err(error),
-                Err(error) => {
-                    self.directory_model.give_up(&error);
-                    return Ok(None);
-                }
-            };
+        let lines: Vec<ModelLine<Item>> = match self.pool.read_rows(&statement).await {
+            Ok(lines) => lines,
+            Err(error @ StoreError::Unavailable(_)) => return Err(error),
+            Err(error) => {
+                self.directory_model.give_up(&error);
+                return Ok(None);
+            }
+        };
         match lines.first() {
             Some(line) if line.is_usable && line.pending == 0 => {
                 self.directory_model.count(Way::Clean);
-                Ok(Some(page_of_model(lines)))
+                Ok(Some(lines))
             }
             Some(line) if line.is_usable && line.pending <= model::MAX_APPLIED_BY_READ => {
                 // Whatever failed, most likely that another reader holds the model's lock, the direct statement answers.
-                Ok(self.apply_and_read(query, &words).await.unwrap_or_default())
+                Ok(self.apply_and_read(statement()).await.unwrap_or_default())
             }
             _ => Ok(None),
         }
     }
 
-    /// Computes the queued customers anew and reads the page in the same snapshot. `None` when more are queued than a read
+    /// Computes the queued customers anew and runs the statement in the same snapshot. `None` when more are queued than a read
     /// waits for.
-    async fn apply_and_read<'q>(
+    async fn apply_and_read<Item: QueryableByName<Pg> + Send + 'static>(
         &self,
-        query: &'q DirectoryQuery,
-        words: &Words<'q>,
-    ) -> Result<Option<Page<CustomerSummary>>, StoreError> {
+        statement: Statement<'_>,
+    ) -> Result<Option<Vec<ModelLine<Item>>>, StoreError> {
         let mut connection = self.pool.begin_model_update().await?;
         let apply = model::apply_statement(model::MAX_APPLIED_BY_READ);
         let _: Vec<AppliedRow> = connection.rows(apply).await.map_err(store_error)?;
-        let lines: Vec<ModelLine<CustomerRow>> =
-            connection.rows(page_statement(query, words)).await.map_err(store_error)?;
+        let lines: Vec<ModelLine<Item>> = connection.rows(statement).await.map_err(store_error)?;
         // What was read stands, whether or not the model keeps what was computed.
         let _ = connection.end("COMMIT").await;
         let is_exact = lines.first().is_some_and(|line| line.is_usable && line.pending == 0);
         if is_exact {
             self.directory_model.count(Way::Applied);
         }
-        Ok(is_exact.then(|| page_of_model(lines)))
+        Ok(is_exact.then_some(lines))
     }
 }
 

@@ -83,6 +83,10 @@ pub(super) fn write_error(error: Error, keys: &ForeignKeys, cache: &ForeignKeyCa
     if let Error::DatabaseError(DatabaseErrorKind::ForeignKeyViolation, information) = &error
         && let (Some(table), Some(constraint)) = (information.table_name(), information.constraint_name())
     {
+        // A row that something else still refers to was to be deleted: the constraint is that of the other table.
+        if information.message().starts_with("update or delete on table") {
+            return StoreError::StillReferenced;
+        }
         if let Some(reference) = keys.get(&(table.to_owned(), constraint.to_owned())) {
             return StoreError::Missing(*reference);
         }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use crm_domain::{
     ids::{BookingId, NoteId, UserId},
     note::{
-        ListedNote, Note, NoteContent,
+        Edit, ListedNote, Note, NoteContent, NoteLookup, Revision,
         ports::{NoteReads, NoteTarget, NoteWrites},
     },
     page::{Page, PageRequest},
@@ -16,6 +16,7 @@ use diesel::{
     row::NamedRow,
     sql_types::{Bool, Nullable, Text, Timestamptz},
 };
+use time::OffsetDateTime;
 
 use super::{
     Postgres,
@@ -35,6 +36,60 @@ named_row! {
         content: Text => String,
         created_at: Timestamptz => PgTimestamp,
         author_name: Text => String,
+        pinned: Bool => bool,
+        edited_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        edited_by_name: Nullable<Text> => Option<String>,
+    }
+}
+
+/// The columns of a [`NoteRow`], and what a note `n` is joined with for them.
+macro_rules! note_columns {
+    () => {
+        "n.id, n.customer_id, n.author_id, n.booking_id, n.content, n.created_at, author.name AS author_name, \
+         pin.note_id IS NOT NULL AS pinned, edit.edited_at, editor.name AS edited_by_name"
+    };
+}
+
+macro_rules! note_joins {
+    () => {
+        " JOIN \"user\" author ON author.id = n.author_id LEFT JOIN crm.note_pin pin ON pin.note_id = n.id \
+         LEFT JOIN LATERAL (SELECT r.edited_at, r.edited_by FROM crm.note_revision r WHERE r.note_id = n.id \
+           ORDER BY r.number DESC LIMIT 1) edit ON true LEFT JOIN \"user\" editor ON editor.id = edit.edited_by"
+    };
+}
+
+named_row! {
+    struct RevisionRow {
+        content: Text => String,
+        edited_at: Timestamptz => PgTimestamp,
+        edited_by_name: Nullable<Text> => Option<String>,
+    }
+}
+
+/// A line of the page of revisions, and what exists.
+struct RevisionLine {
+    customer_exists: bool,
+    note_exists: bool,
+    line: PageLine<RevisionRow>,
+}
+
+impl QueryableByName<Pg> for RevisionLine {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        let customer_exists = column::<Bool, bool>(row, "customer_exists")?;
+        let note_exists = column::<Bool, bool>(row, "note_exists")?;
+        Ok(Self { customer_exists, note_exists, line: PageLine::build(row)? })
+    }
+}
+
+named_row! {
+    struct LockedRow {
+        id: Text => String,
+    }
+}
+
+named_row! {
+    struct CustomerRow {
+        customer_exists: Bool => bool,
     }
 }
 
@@ -42,6 +97,7 @@ named_row! {
     struct TargetRow {
         customer_exists: Bool => bool,
         booking_is_of_customer: Bool => bool,
+        author_name: Nullable<Text> => Option<String>,
     }
 }
 
@@ -60,7 +116,18 @@ impl QueryableByName<Pg> for NoteLine {
 
 impl From<NoteRow> for ListedNote {
     fn from(row: NoteRow) -> Self {
-        let NoteRow { id, customer_id, author_id, booking_id, content, created_at, author_name } = row;
+        let NoteRow {
+            id,
+            customer_id,
+            author_id,
+            booking_id,
+            content,
+            created_at,
+            author_name,
+            pinned,
+            edited_at,
+            edited_by_name,
+        } = row;
         let note = Note {
             id: NoteId::from_stored(id),
             customer: UserId::from_stored(customer_id),
@@ -69,7 +136,15 @@ impl From<NoteRow> for ListedNote {
             content: NoteContent::from_stored(content),
             created_at: created_at.into(),
         };
-        Self { note, author_name }
+        let edit = edited_at.map(|at| Edit { at: at.into(), by_name: edited_by_name });
+        Self { note, author_name, pinned, edit }
+    }
+}
+
+impl From<RevisionRow> for Revision {
+    fn from(row: RevisionRow) -> Self {
+        let RevisionRow { content, edited_at, edited_by_name } = row;
+        Self { content: NoteContent::from_stored(content), edited_at: edited_at.into(), edited_by_name }
     }
 }
 
@@ -82,6 +157,48 @@ impl NoteReads for Postgres {
         let items = lines.into_iter().filter_map(|line| line.line.item.map(ListedNote::from)).collect();
         Ok(Some(Page { items, total_count }))
     }
+
+    async fn list_revisions(
+        &self,
+        customer: &UserId,
+        note: &NoteId,
+        page: PageRequest,
+    ) -> Result<NoteLookup<Page<Revision>>, StoreError> {
+        let lines: Vec<RevisionLine> = self.pool.read_rows(|| revisions_statement(customer, note, page)).await?;
+        let (customer_exists, note_exists, total_count) = match lines.as_slice().first() {
+            Some(line) => (line.customer_exists, line.note_exists, line.line.total_count.unsigned_abs()),
+            None => (false, false, 0),
+        };
+        Ok(match (customer_exists, note_exists) {
+            (false, _) => NoteLookup::NoCustomer,
+            (_, false) => NoteLookup::NoNote,
+            _ => {
+                let items = lines.into_iter().filter_map(|line| line.line.item.map(Revision::from)).collect();
+                NoteLookup::Found(Page { items, total_count })
+            }
+        })
+    }
+}
+
+/// The statement of a page of revisions. By hand: it has several results.
+fn revisions_statement<'q>(customer: &'q UserId, note: &'q NoteId, page: PageRequest) -> Statement<'q> {
+    Statement::new("WITH note AS MATERIALIZED (SELECT id FROM customer_note WHERE id = ")
+        .text(note.as_str())
+        .sql(" AND customer_id = ")
+        .text(customer.as_str())
+        .sql(") SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+        .text(customer.as_str())
+        .sql(
+            ") AS customer_exists, EXISTS (SELECT FROM note) AS note_exists, \
+             (SELECT count(*) FROM crm.note_revision r JOIN note ON note.id = r.note_id) AS total_count, page.* \
+             FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, r.number, r.content, r.edited_at, editor.name AS edited_by_name \
+               FROM crm.note_revision r JOIN note ON note.id = r.note_id LEFT JOIN \"user\" editor ON editor.id = r.edited_by \
+               ORDER BY r.number DESC LIMIT ",
+        )
+        .bigint(page.limit().cast_signed())
+        .sql(" OFFSET ")
+        .bigint(page.offset().cast_signed())
+        .sql(") page ON true ORDER BY page.number DESC")
 }
 
 /// The statement of a page. By hand: it has three results (whether the customer exists, the total, the page).
@@ -91,16 +208,18 @@ fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
         .sql(") AS customer_exists, (SELECT count(*) FROM customer_note WHERE customer_id = ")
         .text(customer.as_str())
         .sql(concat!(
-            ") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, n.id, n.customer_id,",
-            " n.author_id, n.booking_id, n.content, n.created_at, author.name AS author_name",
-            " FROM customer_note n JOIN \"user\" author ON author.id = n.author_id WHERE n.customer_id = "
+            ") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, ",
+            note_columns!(),
+            " FROM customer_note n",
+            note_joins!(),
+            " WHERE n.customer_id = "
         ))
         .text(customer.as_str())
-        .sql(" ORDER BY n.created_at DESC, n.id COLLATE \"C\" DESC LIMIT ")
+        .sql(" ORDER BY pinned DESC, n.created_at DESC, n.id COLLATE \"C\" DESC LIMIT ")
         .bigint(page.limit().cast_signed())
         .sql(" OFFSET ")
         .bigint(page.offset().cast_signed())
-        .sql(") page ON true ORDER BY page.created_at DESC, page.id COLLATE \"C\" DESC")
+        .sql(") page ON true ORDER BY page.pinned DESC, page.created_at DESC, page.id COLLATE \"C\" DESC")
 }
 
 #[async_trait]
@@ -119,10 +238,14 @@ impl NoteWrites for PgUnitOfWork {
                 .sql(")"),
             None => statement.sql("true"),
         };
-        let row: Option<TargetRow> = self.row(statement.sql(" AS booking_is_of_customer")).await?;
+        statement = statement
+            .sql(" AS booking_is_of_customer, (SELECT name FROM \"user\" WHERE id = ")
+            .text(note.author.as_str())
+            .sql(") AS author_name");
+        let row: Option<TargetRow> = self.row(statement).await?;
         let row = row.ok_or_else(|| StoreError::Unexpected("a statement without a row".into()))?;
-        let TargetRow { customer_exists, booking_is_of_customer } = row;
-        Ok(NoteTarget { customer_exists, booking_is_of_customer })
+        let TargetRow { customer_exists, booking_is_of_customer, author_name } = row;
+        Ok(NoteTarget { customer_exists, booking_is_of_customer, author_name })
     }
 
     async fn insert_note(&mut self, note: &Note) -> Result<(), StoreError> {
@@ -135,6 +258,88 @@ impl NoteWrites for PgUnitOfWork {
             customer_note::content.eq(content.as_str()),
             customer_note::created_at.eq(created_at),
         ));
+        self.execute(statement).await?;
+        Ok(())
+    }
+
+    async fn lock_note(&mut self, customer: &UserId, note: &NoteId) -> Result<NoteLookup<ListedNote>, StoreError> {
+        let statement = Statement::new("SELECT id FROM customer_note WHERE id = ")
+            .text(note.as_str())
+            .sql(" AND customer_id = ")
+            .text(customer.as_str())
+            .sql(" FOR NO KEY UPDATE");
+        let locked: Option<LockedRow> = self.row(statement).await?;
+        // Read by another statement, whose snapshot begins under the lock: the pin and the edits belong to other tables.
+        if let Some(LockedRow { id }) = locked
+            && let Some(listed) = self.view_note(&NoteId::from_stored(id)).await?
+        {
+            return Ok(NoteLookup::Found(listed));
+        }
+        let statement = Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+            .text(customer.as_str())
+            .sql(") AS customer_exists");
+        let row: Option<CustomerRow> = self.row(statement).await?;
+        Ok(if row.is_some_and(|row| row.customer_exists) { NoteLookup::NoNote } else { NoteLookup::NoCustomer })
+    }
+
+    async fn save_content(
+        &mut self,
+        note: &Note,
+        content: &NoteContent,
+        by: &UserId,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
+        // By hand: the revision and the text in one statement. The number is the note's own, because it is locked.
+        let statement = Statement::new(
+            "WITH former AS (INSERT INTO crm.note_revision (note_id, number, content, edited_by, edited_at) \
+             SELECT id, coalesce((SELECT max(r.number) FROM crm.note_revision r WHERE r.note_id = n.id), 0) + 1, content, ",
+        )
+        .text(by.as_str())
+        .sql(", ")
+        .timestamp(at)
+        .sql(" FROM customer_note n WHERE id = ")
+        .text(note.id.as_str())
+        .sql(") UPDATE customer_note SET content = ")
+        .text(content.as_str())
+        .sql(" WHERE id = ")
+        .text(note.id.as_str());
+        match self.execute(statement).await? {
+            1 => Ok(()),
+            _ => Err(StoreError::Unexpected("the locked note was not updated".into())),
+        }
+    }
+
+    async fn save_pin(&mut self, note: &NoteId, pinned: bool, by: &UserId, at: OffsetDateTime) -> Result<(), StoreError> {
+        let statement = if pinned {
+            Statement::new("INSERT INTO crm.note_pin (note_id, pinned_by, pinned_at) VALUES (")
+                .text(note.as_str())
+                .sql(", ")
+                .text(by.as_str())
+                .sql(", ")
+                .timestamp(at)
+                .sql(")")
+        } else {
+            Statement::new("DELETE FROM crm.note_pin WHERE note_id = ").text(note.as_str())
+        };
+        self.execute(statement).await?;
+        Ok(())
+    }
+
+    async fn view_note(&mut self, note: &NoteId) -> Result<Option<ListedNote>, StoreError> {
+        let statement =
+            Statement::new(concat!("SELECT ", note_columns!(), " FROM customer_note n", note_joins!(), " WHERE n.id = "))
+                .text(note.as_str());
+        let row: Option<NoteRow> = self.row(statement).await?;
+        Ok(row.map(ListedNote::from))
+    }
+
+    async fn delete_note(&mut self, note: &NoteId) -> Result<(), StoreError> {
+        // Pin and revisions follow by their foreign keys. A kept answer loses its body, and stays: the request that wrote the
+        // note must not write it again.
+        let statement = Statement::new("WITH kept AS (UPDATE crm.idempotency_key SET body = NULL WHERE note_id = ")
+            .text(note.as_str())
+            .sql(") DELETE FROM customer_note WHERE id = ")
+            .text(note.as_str());
         self.execute(statement).await?;
         Ok(())
     }

@@ -42,6 +42,11 @@ const BEGIN_MODEL_UPDATE: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const LOCK_MODEL: &str = "SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = 250; \
                           LOCK TABLE crm.directory_lock IN EXCLUSIVE MODE";
 
+/// An export reads everyone from one snapshot, in many statements. The first one sorts, and between two of them a slow client
+/// may be waited for.
+const BEGIN_EXPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+const EXPORT_SETTINGS: &str = "SET LOCAL statement_timeout = 60000; SET LOCAL idle_in_transaction_session_timeout = 60000";
+
 /// How often a read, or the begin of a unit of work, is tried when its connection turns out to be dead or outdated.
 const ATTEMPTS: usize = 3;
 
@@ -72,6 +77,8 @@ pub struct Pool {
     begin: Arc<str>,
     /// The statements that begin a transaction in which the directory's read model is written.
     begin_model_update: Arc<str>,
+    /// The statements that begin an export.
+    begin_export: Arc<str>,
 }
 
 impl Pool {
@@ -95,26 +102,21 @@ impl Pool {
             .timeouts(Timeouts { wait: Some(wait), create: Some(connect), recycle: Some(connect) })
             .build()
             .expect("a pool with timeouts has a runtime");
-        let begin = match session.mode {
-            PoolMode::Session => BEGIN.to_owned(),
+        // Behind such a pooler a transaction brings all settings along. The last statement may not come before `rest`: it is a
+        // query, and the snapshot begins with the first one.
+        let statements = |begin: &str, rest: &str| match session.mode {
+            PoolMode::Session => format!("{begin}{rest}"),
             PoolMode::Transaction => {
-                format!("{BEGIN}; {}; {search_path}; {}", session.statements("SET LOCAL"), english_messages("true"))
+                format!("{begin}; {}; {search_path}{rest}; {}", session.statements("SET LOCAL"), english_messages("true"))
             }
-        };
-        let begin_model_update = match session.mode {
-            PoolMode::Session => format!("{BEGIN_MODEL_UPDATE}; {LOCK_MODEL}"),
-            PoolMode::Transaction => format!(
-                "{BEGIN_MODEL_UPDATE}; {}; {search_path}; {LOCK_MODEL}; {}",
-                session.statements("SET LOCAL"),
-                english_messages("true")
-            ),
         };
         Self {
             connections,
             has_impersonators: Arc::default(),
             mode: session.mode,
-            begin: begin.into(),
-            begin_model_update: begin_model_update.into(),
+            begin: statements(BEGIN, "").into(),
+            begin_model_update: statements(BEGIN_MODEL_UPDATE, &format!("; {LOCK_MODEL}")).into(),
+            begin_export: statements(BEGIN_EXPORT, &format!("; {EXPORT_SETTINGS}")).into(),
         }
     }
 
@@ -172,6 +174,11 @@ impl Pool {
     /// begins after that of every other one of its kind has ended.
     pub(crate) async fn begin_model_update(&self) -> Result<PooledConnection, StoreError> {
         self.begin_by(&self.begin_model_update).await
+    }
+
+    /// Takes a connection and begins a transaction that reads one snapshot for long.
+    pub(crate) async fn begin_export(&self) -> Result<PooledConnection, StoreError> {
+        self.begin_by(&self.begin_export).await
     }
 
     async fn begin_by(&self, statements: &str) -> Result<PooledConnection, StoreError> {

@@ -8,10 +8,10 @@
 use diesel::{
     QueryResult,
     deserialize::{self, FromSql, QueryableByName},
-    pg::Pg,
+    pg::{Pg, data_types::PgTimestamp},
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     row::NamedRow,
-    sql_types::{Array, BigInt, Bool, Jsonb, Nullable, Text, Timestamptz, Untyped},
+    sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Untyped},
 };
 use time::OffsetDateTime;
 
@@ -125,8 +125,10 @@ enum Part<'q> {
     Text(Option<&'q str>),
     BigInt(i64),
     Texts(Vec<&'q str>),
+    OwnedTexts(Vec<Option<String>>),
+    Timestamps(Vec<OffsetDateTime>),
+    RawTimestamp(PgTimestamp),
     Timestamp(OffsetDateTime),
-    Json(Option<serde_json::Value>),
 }
 
 /// A statement. Its rows are declared by [`named_row`].
@@ -157,6 +159,12 @@ impl<'q> Statement<'q> {
         self.with(Part::Sql(sql))
     }
 
+    /// Puts SQL before the statement.
+    pub(crate) fn preceded_by(mut self, sql: &'static str) -> Self {
+        self.parts.insert(0, Part::Sql(sql));
+        self
+    }
+
     /// Binds a text or null.
     pub(crate) fn text(self, value: impl Into<Option<&'q str>>) -> Self {
         self.with(Part::Text(value.into()))
@@ -172,14 +180,24 @@ impl<'q> Statement<'q> {
         self.with(Part::Texts(values))
     }
 
+    /// Binds an array of texts or nulls.
+    pub(crate) fn owned_texts(self, values: Vec<Option<String>>) -> Self {
+        self.with(Part::OwnedTexts(values))
+    }
+
+    /// Binds an array of timestamps.
+    pub(crate) fn timestamps(self, values: Vec<OffsetDateTime>) -> Self {
+        self.with(Part::Timestamps(values))
+    }
+
+    /// Binds a timestamp as PostgreSQL keeps it: microseconds since 2000, or an infinity.
+    pub(crate) fn raw_timestamp(self, microseconds: i64) -> Self {
+        self.with(Part::RawTimestamp(PgTimestamp(microseconds)))
+    }
+
     /// Binds a timestamp.
     pub(crate) fn timestamp(self, value: OffsetDateTime) -> Self {
         self.with(Part::Timestamp(value))
-    }
-
-    /// Binds a JSON document or null.
-    pub(crate) fn json(self, value: Option<serde_json::Value>) -> Self {
-        self.with(Part::Json(value))
     }
 }
 
@@ -194,8 +212,10 @@ impl QueryFragment<Pg> for Statement<'_> {
                 Part::Text(value) => out.push_bind_param::<Nullable<Text>, _>(value)?,
                 Part::BigInt(value) => out.push_bind_param::<BigInt, _>(value)?,
                 Part::Texts(values) => out.push_bind_param::<Array<Text>, _>(values)?,
+                Part::OwnedTexts(values) => out.push_bind_param::<Array<Nullable<Text>>, _>(values)?,
+                Part::Timestamps(values) => out.push_bind_param::<Array<Timestamptz>, _>(values)?,
+                Part::RawTimestamp(value) => out.push_bind_param::<Timestamptz, _>(value)?,
                 Part::Timestamp(value) => out.push_bind_param::<Timestamptz, _>(value)?,
-                Part::Json(value) => out.push_bind_param::<Nullable<Jsonb>, _>(value)?,
             }
         }
         Ok(())

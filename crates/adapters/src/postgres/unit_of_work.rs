@@ -40,15 +40,23 @@ impl Store for Postgres {
 /// A failure ends the unit of work, so that nothing can follow: PostgreSQL answers a `COMMIT` after a failure with a silent
 /// roll-back, which must not look like success.
 impl PgUnitOfWork {
+    /// Runs a statement and gives its rows.
+    pub(super) async fn rows<'f, Row, S>(&'f mut self, statement: S) -> Result<Vec<Row>, StoreError>
+    where
+        Row: Send + 'f,
+        S: LoadQuery<'f, AsyncPgConnection, Row> + Send + 'f,
+    {
+        let rows = self.connection.rows(statement).await;
+        rows.map_err(|error| write_error(error, &self.foreign_keys, &self.foreign_key_cache))
+    }
+
     /// Runs a statement and gives its first row, which need not be there.
     pub(super) async fn row<'f, Row, S>(&'f mut self, statement: S) -> Result<Option<Row>, StoreError>
     where
         Row: Send + 'f,
         S: LoadQuery<'f, AsyncPgConnection, Row> + Send + 'f,
     {
-        let rows = self.connection.rows(statement).await;
-        let rows = rows.map_err(|error| write_error(error, &self.foreign_keys, &self.foreign_key_cache))?;
-        Ok(rows.into_iter().next())
+        Ok(self.rows(statement).await?.into_iter().next())
     }
 
     /// Runs a statement and gives the number of rows that it changed.

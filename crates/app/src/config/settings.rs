@@ -29,6 +29,11 @@ pub const SETTINGS: &[Setting] = &[
         "The PostgreSQL schema that holds the platform's tables. This service's own tables are always in the schema crm.",
     ),
     setting(
+        "SALON_TIME_ZONE",
+        Some("Asia/Kolkata"),
+        "The salon's time zone, by its IANA name: the days of the directory's date filters, and the day in the name of an exported file.",
+    ),
+    setting(
         "BETTER_AUTH_SECRET",
         None,
         "The platform's secret, exactly as the platform has it, at least 32 characters. Required unless BETTER_AUTH_SECRETS is set.",

@@ -4,6 +4,7 @@ pub(super) mod body;
 pub(super) mod caller;
 pub mod client_address;
 pub(super) mod field;
+pub(super) mod page;
 pub(super) mod path;
 pub(super) mod query;
 pub(super) mod validation;

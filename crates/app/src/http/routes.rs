@@ -16,7 +16,7 @@ use crm_domain::role::Role;
 use self::route::{Endpoint, MountedRoute, endpoint, page, resource};
 use super::{
     handlers::{
-        customers,
+        customers, directory,
         docs::{self, ApiDocument},
         health, notes, tags,
     },
@@ -31,7 +31,7 @@ fn endpoints() -> Vec<Endpoint> {
     let front_desk = Role::Receptionist;
     let managers = Role::Manager;
     vec![
-        endpoint!(front_desk, customers::list_customers),
+        endpoint!(front_desk, directory::list_customers),
         endpoint!(front_desk, customers::find_customer),
         endpoint!(managers, customers::override_gates),
         endpoint!(front_desk, notes::list_notes),

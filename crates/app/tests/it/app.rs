@@ -22,7 +22,10 @@ use crm_app::{
     services::{Ports, Services},
     shutdown::Lifecycle,
 };
-use crm_domain::testing::{SequentialIds, clock, monotonic_clock};
+use crm_domain::{
+    calendar::SalonTimeZone,
+    testing::{SequentialIds, clock, monotonic_clock},
+};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tokio::{
@@ -265,6 +268,7 @@ fn ports(pool: Pool) -> Ports {
         health: postgres,
         clock: clock(),
         ids: Arc::new(SequentialIds::default()),
+        time_zone: SalonTimeZone::parse("Asia/Kolkata").unwrap(),
     }
 }
 

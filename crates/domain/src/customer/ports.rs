@@ -22,6 +22,9 @@ pub trait ProfileWrites {
     /// The customer's profile, locked against other writers until the unit of work ends.
     async fn lock_profile(&mut self, id: &UserId) -> Result<Option<Profile>, StoreError>;
 
+    /// The customer as they are now.
+    async fn view_customer(&mut self, id: &UserId) -> Result<Option<CustomerView>, StoreError>;
+
     /// Stores the gates and `updated_at` of a locked profile.
     async fn save_gates(&mut self, profile: &Profile) -> Result<(), StoreError>;
 }

@@ -149,6 +149,46 @@ pub struct DirectoryFilter {
     pub requires_approval: Option<bool>,
 }
 
+impl DirectoryFilter {
+    /// The API's name of each filter, and whether it is in use.
+    pub(super) fn names(&self) -> Vec<(bool, &'static str)> {
+        let Self {
+            tag_any,
+            tag_all,
+            tag_none,
+            tagged,
+            spent,
+            visits,
+            noshows,
+            gems,
+            last_visit,
+            created,
+            visited,
+            requires_approval,
+        } = self;
+        vec![
+            (!tag_any.is_empty(), "tagAny"),
+            (!tag_all.is_empty(), "tagAll"),
+            (!tag_none.is_empty(), "tagNone"),
+            (tagged.is_some(), "tagged"),
+            (spent.min.is_some(), "spentMin"),
+            (spent.max.is_some(), "spentMax"),
+            (visits.min.is_some(), "visitsMin"),
+            (visits.max.is_some(), "visitsMax"),
+            (noshows.min.is_some(), "noshowsMin"),
+            (noshows.max.is_some(), "noshowsMax"),
+            (gems.min.is_some(), "gemsMin"),
+            (gems.max.is_some(), "gemsMax"),
+            (last_visit.is_some_and(|period| period.from.is_some()), "lastVisitFrom"),
+            (last_visit.is_some_and(|period| period.until.is_some()), "lastVisitTo"),
+            (created.is_some_and(|period| period.from.is_some()), "createdFrom"),
+            (created.is_some_and(|period| period.until.is_some()), "createdTo"),
+            (visited.is_some(), "visited"),
+            (requires_approval.is_some(), "requiresApproval"),
+        ]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

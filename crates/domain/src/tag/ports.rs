@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{Assignment, Tag};
+use super::{Assignment, CountedTag, Tag, TagSlug};
 use crate::{
     ids::{TagId, UserId},
     store_error::StoreError,
@@ -14,6 +14,9 @@ use crate::{
 pub trait TagReads: Send + Sync {
     /// Every tag, by name (A to Z ignoring case, then id).
     async fn list_tags(&self) -> Result<Vec<Tag>, StoreError>;
+
+    /// Every tag, by name, with the exact number of listed customers who have it.
+    async fn list_counted_tags(&self) -> Result<Vec<CountedTag>, StoreError>;
 }
 
 /// What an assignment would connect.
@@ -42,4 +45,42 @@ pub trait TagWrites {
 
     /// Removes the tag from the customer and returns the removed assignment, if there was one.
     async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError>;
+
+    /// Locks the tags with these ids against every other unit of work that changes, assigns or merges them, and gives those
+    /// that exist. Always in the same order, so that two units of work cannot wait for each other.
+    async fn lock_tags(&mut self, ids: &[TagId]) -> Result<Vec<Tag>, StoreError>;
+
+    /// Keeps the tag from being deleted or merged until the unit of work ends; `false` when there is no such tag. Others may
+    /// assign it meanwhile.
+    async fn hold_tag(&mut self, id: &TagId) -> Result<bool, StoreError>;
+
+    /// Whether another tag has that slug.
+    async fn has_slug(&mut self, slug: &TagSlug, except: &TagId) -> Result<bool, StoreError>;
+
+    /// Stores name, colour and description of a locked tag.
+    async fn save_tag(&mut self, tag: &Tag) -> Result<(), StoreError>;
+
+    /// Deletes a locked tag that no customer has.
+    async fn delete_tag(&mut self, id: &TagId) -> Result<(), StoreError>;
+
+    /// How many customers have the tag.
+    async fn count_assignments(&mut self, tag: &TagId) -> Result<u64, StoreError>;
+
+    /// Locks the assignments of that tag to these customers as [`Self::lock_assignment`] does, in the order of the ids, and
+    /// gives those who have a customer profile.
+    async fn lock_assignments(&mut self, tag: &TagId, customers: &[UserId]) -> Result<Vec<UserId>, StoreError>;
+
+    /// Adds those of `assignments` that do not exist, and gives them. [`StoreError::Missing`] when a customer was deleted.
+    async fn insert_assignments(&mut self, assignments: &[Assignment]) -> Result<Vec<Assignment>, StoreError>;
+
+    /// Assigns the tag `into` to everyone who has `tag` and does not have `into`, as assigned by whom and when `tag` was, and
+    /// gives the new assignments. [`StoreError::Missing`] when a customer was deleted.
+    async fn copy_assignments(&mut self, tag: &TagId, into: &TagId) -> Result<Vec<Assignment>, StoreError>;
+
+    /// Takes the tag off these customers, or off everyone, and gives the removed assignments.
+    async fn delete_assignments<'c>(
+        &mut self,
+        tag: &TagId,
+        customers: Option<&'c [UserId]>,
+    ) -> Result<Vec<Assignment>, StoreError>;
 }

@@ -1,23 +1,25 @@
-//! The tag use cases: list and create tags, assign and remove them.
+//! The tag use cases: list, create, change, merge and delete tags, assign and remove them.
 
 use std::sync::Arc;
 
 use time::OffsetDateTime;
 
 use super::{
-    Assignment, Tag, TagColor, TagError, TagName,
+    Assignment, BulkAssignment, BulkOutcome, CountedTag, Tag, TagColor, TagError, TagName, TagUpdate,
     ports::{AssignmentTarget, TagReads},
 };
 use crate::{
     audit::{AuditEntry, Change},
     clock::Clock,
     ids::{Ids, TagId, UserId},
+    precondition::Precondition,
     role::Actor,
     store_error::{Reference, StoreError},
-    unit_of_work::Store,
+    unit_of_work::{Store, UnitOfWork},
 };
 
 /// The tags' use cases.
+#[derive(Clone)]
 pub struct Tags {
     /// Units of work.
     pub store: Arc<dyn Store>,
@@ -30,6 +32,17 @@ pub struct Tags {
 }
 
 impl Tags {
+    /// The same use cases on another store.
+    #[must_use]
+    pub fn on(&self, store: Arc<dyn Store>) -> Self {
+        Self { store, ..self.clone() }
+    }
+
+    /// Every tag, by name, with the number of customers who have it.
+    pub async fn list_counted(&self) -> Result<Vec<CountedTag>, StoreError> {
+        self.reads.list_counted_tags().await
+    }
+
     /// Every tag, by name.
     pub async fn list(&self) -> Result<Vec<Tag>, StoreError> {
         self.reads.list_tags().await
@@ -90,9 +103,128 @@ impl Tags {
         removed.await
     }
 
+    /// Changes a tag's name, colour or description, and gives the tag as it is then. What equals the stored values changes
+    /// nothing and leaves no audit entry.
+    pub async fn update(
+        &self,
+        actor: &Actor,
+        id: &TagId,
+        update: TagUpdate,
+        precondition: &Precondition<'_, Tag>,
+    ) -> Result<Tag, TagError> {
+        let updated = self.store.transaction(async |unit| {
+            let mut tag = lock_one(unit, id).await?;
+            precondition.check(&tag)?;
+            let slug = update.name.as_ref().map(TagName::slug);
+            let Some(change) = tag.update(update) else { return Ok(tag) };
+            if let Some(slug) = slug
+                && unit.has_slug(&slug, id).await?
+            {
+                return Err(TagError::SlugTaken);
+            }
+            let now = self.clock.now();
+            unit.save_tag(&tag).await?;
+            unit.insert_audit_entry(&self.entry(actor, change, now)).await?;
+            Ok(tag)
+        });
+        updated.await
+    }
+
+    /// Deletes a tag. Customers who have it keep it from being deleted, unless `unassign` takes it off them first.
+    pub async fn delete(
+        &self,
+        actor: &Actor,
+        id: &TagId,
+        unassign: bool,
+        precondition: &Precondition<'_, Tag>,
+    ) -> Result<(), TagError> {
+        let deleted = self.store.transaction(async |unit| {
+            let tag = lock_one(unit, id).await?;
+            precondition.check(&tag)?;
+            if !unassign {
+                let count = unit.count_assignments(id).await?;
+                if count > 0 {
+                    return Err(TagError::InUse(count));
+                }
+            }
+            let now = self.clock.now();
+            let removed = unit.delete_assignments(id, None).await?;
+            unit.delete_tag(id).await?;
+            let changes = removed.iter().map(Assignment::deletion).chain([tag.deletion()]);
+            unit.insert_audit_entries(&self.entries(actor, changes, now)).await
+                .map_err(TagError::from)
+        });
+        deleted.await
+    }
+
+    /// Merges a tag into another one: everyone who has the one has the other afterwards, and the one is deleted. Gives the
+    /// one that stays.
+    pub async fn merge(&self, actor: &Actor, id: &TagId, into: &TagId) -> Result<Tag, TagError> {
+        if id == into {
+            return Err(TagError::MergedIntoItself);
+        }
+        let merged = self.store.transaction_on_many(async |unit: &mut dyn UnitOfWork| {
+            let tags = unit.lock_tags(&[id.clone(), into.clone()]).await?;
+            let of = |id: &TagId| tags.iter().find(|tag| tag.id == *id);
+            let tag = of(id).ok_or(TagError::NotFound)?;
+            let stays = of(into).ok_or(TagError::IntoNotFound)?;
+            let now = self.clock.now();
+            // First added, then removed: the other order could make this and a deletion of a customer wait for each other.
+            let added = unit.copy_assignments(id, into).await?;
+            let removed = unit.delete_assignments(id, None).await?;
+            unit.delete_tag(id).await?;
+            let added = added.iter().map(Assignment::creation);
+            let changes = added.chain(removed.iter().map(Assignment::deletion)).chain([tag.deletion()]);
+            unit.insert_audit_entries(&self.entries(actor, changes, now)).await?;
+            Ok(stays.clone())
+        });
+        merged.await
+    }
+
+    /// Assigns a tag to many customers and takes it off others: all of it, or nothing. Idempotent. Unknown customers are
+    /// named, not refused.
+    pub async fn assign_many(&self, actor: &Actor, tag: &TagId, bulk: &BulkAssignment) -> Result<BulkOutcome, TagError> {
+        let assigned = self.store.transaction_on_many(async |unit: &mut dyn UnitOfWork| {
+            if !unit.hold_tag(tag).await? {
+                return Err(TagError::NotFound);
+            }
+            let all = bulk.all();
+            let known = unit.lock_assignments(tag, &all).await?;
+            // Under the locks, so that the times of one assignment's changes never go back.
+            let now = self.clock.now();
+            let assignments = bulk.assign().into_iter().filter(|customer| known.contains(customer)).map(|customer| {
+                Assignment { customer, tag: tag.clone(), assigned_by: actor.id.clone(), assigned_at: now }
+            });
+            let assignments: Vec<Assignment> = assignments.collect();
+            let added = unit.insert_assignments(&assignments).await?;
+            let removed = unit.delete_assignments(tag, Some(&bulk.remove())).await?;
+            let changes = added.iter().map(Assignment::creation).chain(removed.iter().map(Assignment::deletion));
+            unit.insert_audit_entries(&self.entries(actor, changes, now)).await?;
+            let is_changed = |id: &UserId| removed.iter().any(|assignment| assignment.customer == *id);
+            let (found, not_found): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|id| known.contains(id) || is_changed(id));
+            let count = |items: usize| u64::try_from(items).unwrap_or(u64::MAX);
+            Ok(BulkOutcome {
+                assigned: count(added.len()),
+                removed: count(removed.len()),
+                unchanged: count(found.len() - added.len() - removed.len()),
+                not_found,
+            })
+        });
+        assigned.await
+    }
+
     fn entry(&self, actor: &Actor, change: Change, created_at: OffsetDateTime) -> AuditEntry {
         AuditEntry::new(self.ids.audit(), actor, change, created_at)
     }
+
+    fn entries(&self, actor: &Actor, changes: impl Iterator<Item = Change>, at: OffsetDateTime) -> Vec<AuditEntry> {
+        changes.map(|change| self.entry(actor, change, at)).collect()
+    }
+}
+
+async fn lock_one(unit: &mut dyn UnitOfWork, id: &TagId) -> Result<Tag, TagError> {
+    unit.lock_tags(std::slice::from_ref(id)).await?.pop().ok_or(TagError::NotFound)
 }
 
 #[cfg(test)]

@@ -106,7 +106,7 @@ impl Postgres {
     }
 
     /// Computes a batch of queued customers anew; gives their number.
-    async fn apply_batch(&self) -> Result<i64, StoreError> {
+    pub(super) async fn apply_batch(&self) -> Result<i64, StoreError> {
         let mut connection = self.pool.begin_model_update().await?;
         let expand = sql::<BigInt>("SELECT crm.directory_expand()");
         let expanded: Vec<i64> = connection.rows(expand).await.map_err(store_error)?;

@@ -10,8 +10,8 @@ use diesel::{
 };
 
 use super::{
-    super::statement::{PageLine, Statement, column, join_chips, named_row},
-    direct::PAGE_COLUMNS,
+    super::statement::{PageLine, Statement, by_name, column, named_row},
+    direct::rows_of_keys,
     words::Words,
 };
 
@@ -61,7 +61,7 @@ pub(super) struct Order {
     /// The column of the entries.
     pub(super) column: &'static str,
     /// The order of the directory, which an index has.
-    forward: &'static str,
+    pub(super) forward: &'static str,
     /// Its reverse, for pages that are nearer to the end.
     backward: &'static str,
     /// The order of the keys that were found.
@@ -192,31 +192,47 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         .sql(" - ")
         .bigint(limit)
         .sql(", 0) FROM chosen))) z");
-    rows_of_keys(statement, &order)
+    page_rows(statement, &order)
 }
 
-/// Ends the CTE `keys` (`user_id`, `key`) and adds the rows of the page, with the total `n` in `chosen` and the state of the
-/// model.
-pub(super) fn rows_of_keys<'q>(statement: Statement<'q>, order: &Order) -> Statement<'q> {
+/// Adds the state of the model in the statement's snapshot, as columns.
+pub(super) fn state_columns(statement: Statement<'_>) -> Statement<'_> {
     statement
-        // The bound lets PostgreSQL plan for few rows; no page is longer.
-        .sql(" LIMIT 100) SELECT (SELECT s.is_ready AND s.version = ")
+        .sql(" (SELECT s.is_ready AND s.version = ")
         .bigint(MODEL_VERSION)
         .sql(" FROM crm.directory_state s) AS is_usable, (SELECT CASE WHEN bool_or(q.user_id = '*') THEN ")
         .bigint(EVERYONE_PENDING)
         .sql(" ELSE count(*) END FROM (SELECT user_id FROM crm.directory_queue LIMIT ")
         .bigint(MAX_APPLIED_BY_READ + 1)
-        .sql(
-            ") q) AS pending, (SELECT n FROM chosen) AS total_count, m.* FROM (SELECT) nothing LEFT JOIN (\
-             SELECT r.*, keys.key FROM keys CROSS JOIN LATERAL (SELECT ",
-        )
-        .sql(PAGE_COLUMNS)
-        // Not pulled up: PostgreSQL would read all of a small table rather than look up as many rows as a page may have.
-        .sql(concat!(
-            " FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
-            " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
-            join_chips!(),
-            " WHERE u.id = keys.user_id COLLATE \"default\" OFFSET 0) r) m ON true ORDER BY "
-        ))
+        .sql(") q) AS pending")
+}
+
+/// Ends the CTE `keys` (`user_id`, `key`) and adds the rows of the page, with the total `n` in `chosen` and the state of the
+/// model.
+pub(super) fn page_rows<'q>(statement: Statement<'q>, order: &Order) -> Statement<'q> {
+    // The bound lets PostgreSQL plan for few rows; no page is longer.
+    state_columns(statement.sql(" LIMIT 100) SELECT"))
+        .sql(", (SELECT n FROM chosen) AS total_count, m.* FROM (SELECT) nothing LEFT JOIN (SELECT r.*, keys.key FROM keys")
+        .sql(rows_of_keys!())
+        .sql(") m ON true ORDER BY ")
         .sql(order.page)
+}
+
+/// The statement of every tag with the number of its customers. By hand: it calls the state of the model.
+pub(super) fn counted_tags_statement<'q>() -> Statement<'q> {
+    state_columns(Statement::new("SELECT"))
+        .sql(concat!(
+            ", 0::bigint AS total_count, t.* FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, t.id, t.name, t.slug, ",
+            "t.color, t.description, t.created_at, coalesce(c.n, 0) AS customer_count ",
+            "FROM customer_tag t LEFT JOIN crm.directory_count c ON c.tag = t.id COLLATE \"C\") t ON true ORDER BY ",
+            by_name!("t")
+        ))
+}
+
+named_row! {
+    /// The state of the model in a snapshot.
+    pub(super) struct StateRow {
+        is_usable: Nullable<Bool> => Option<bool>,
+        pending: BigInt => i64,
+    }
 }

@@ -117,7 +117,7 @@ const fn conflict_target(names: &'static [&'static str]) -> UniqueColumns {
 const READ: &[&str] = &["SELECT"];
 const READ_INSERT: &[&str] = &["SELECT", "INSERT"];
 const READ_UPDATE: &[&str] = &["SELECT", "UPDATE"];
-const INSERT: &[&str] = &["INSERT"];
+const READ_INSERT_UPDATE: &[&str] = &["SELECT", "INSERT", "UPDATE"];
 
 use Kind::{Any, Boolean, Date, Integer, Json, Label, Text as Words, Timestamp, WrittenInteger};
 
@@ -188,14 +188,14 @@ pub const NEEDED: &[NeededTable] = &[
         name: "customer_tag",
         columns: &[
             column("id", Words, READ_INSERT).not_null(),
-            column("name", Words, READ_INSERT).not_null(),
+            column("name", Words, READ_INSERT_UPDATE).not_null(),
             column("slug", Words, READ_INSERT).not_null(),
-            column("color", Words, READ_INSERT),
-            column("description", Words, READ_INSERT),
+            column("color", Words, READ_INSERT_UPDATE),
+            column("description", Words, READ_INSERT_UPDATE),
             column("created_at", Timestamp, READ_INSERT).not_null(),
         ],
         unique: &[unique(&["id"]), conflict_target(&["slug"])],
-        is_deleted_from: false,
+        is_deleted_from: true,
     },
     NeededTable {
         name: "customer_tag_assignment",
@@ -221,23 +221,23 @@ pub const NEEDED: &[NeededTable] = &[
             column("customer_id", Words, READ_INSERT).not_null(),
             column("author_id", Words, READ_INSERT).not_null(),
             column("booking_id", Words, READ_INSERT),
-            column("content", Words, READ_INSERT).not_null(),
+            column("content", Words, READ_INSERT_UPDATE).not_null(),
             column("created_at", Timestamp, READ_INSERT).not_null(),
         ],
         unique: &[unique(&["id"])],
-        is_deleted_from: false,
+        is_deleted_from: true,
     },
     NeededTable {
         name: "audit_log",
         columns: &[
-            column("id", Words, INSERT),
-            column("actor_id", Words, INSERT),
-            column("action", Any, INSERT),
-            column("entity_type", Words, INSERT),
-            column("entity_id", Words, INSERT),
-            column("old_values", Json, INSERT),
-            column("new_values", Json, INSERT),
-            column("created_at", Timestamp, INSERT),
+            column("id", Words, READ_INSERT).not_null(),
+            column("actor_id", Words, READ_INSERT).not_null(),
+            column("action", Any, READ_INSERT).not_null(),
+            column("entity_type", Words, READ_INSERT).not_null(),
+            column("entity_id", Words, READ_INSERT).not_null(),
+            column("old_values", Json, READ_INSERT),
+            column("new_values", Json, READ_INSERT),
+            column("created_at", Timestamp, READ_INSERT).not_null(),
         ],
         unique: &[unique(&["id"])],
         is_deleted_from: false,
@@ -247,6 +247,63 @@ pub const NEEDED: &[NeededTable] = &[
         columns: &[column("version", Words, READ).not_null()],
         unique: &[],
         is_deleted_from: false,
+    },
+    NeededTable {
+        name: "crm.note_pin",
+        columns: &[
+            column("note_id", Words, READ_INSERT).not_null(),
+            column("pinned_by", Words, READ_INSERT).not_null(),
+            column("pinned_at", Timestamp, READ_INSERT).not_null(),
+        ],
+        unique: &[unique(&["note_id"])],
+        is_deleted_from: true,
+    },
+    NeededTable {
+        name: "crm.note_revision",
+        columns: &[
+            column("note_id", Words, READ_INSERT).not_null(),
+            column("number", Integer, READ_INSERT).not_null(),
+            column("content", Words, READ_INSERT).not_null(),
+            column("edited_by", Words, READ_INSERT).not_null(),
+            column("edited_at", Timestamp, READ_INSERT).not_null(),
+        ],
+        unique: &[unique(&["note_id", "number"])],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "crm.audit_customer",
+        columns: &[
+            column("audit_id", Words, READ_INSERT).not_null(),
+            column("customer_id", Words, READ_INSERT).not_null(),
+            column("created_at", Timestamp, READ_INSERT).not_null(),
+        ],
+        unique: &[conflict_target(&["audit_id"])],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "crm.audit_fill",
+        columns: &[
+            column("entity_type", Words, READ_UPDATE).not_null(),
+            column("entity_id", Words, READ_UPDATE).not_null(),
+            column("audit_id", Words, READ_UPDATE).not_null(),
+            column("is_complete", Boolean, READ_UPDATE).not_null(),
+        ],
+        unique: &[],
+        is_deleted_from: false,
+    },
+    NeededTable {
+        name: "crm.idempotency_key",
+        columns: &[
+            column("scope", Words, READ_INSERT).not_null(),
+            column("body_hash", Words, READ_INSERT_UPDATE).not_null(),
+            column("status", WrittenInteger, READ_INSERT_UPDATE).not_null(),
+            column("body", Words, READ_INSERT_UPDATE),
+            column("entity_tag", Words, READ_INSERT_UPDATE),
+            column("note_id", Words, READ_INSERT_UPDATE),
+            column("created_at", Timestamp, READ_INSERT_UPDATE).not_null(),
+        ],
+        unique: &[conflict_target(&["scope"])],
+        is_deleted_from: true,
     },
 ];
 

@@ -1,16 +1,14 @@
-//! Customers: the directory, one profile, the gates.
+//! Customers: one profile, the gates.
 
 use actix_web::{HttpResponse, http::StatusCode};
 use crm_domain::{
     customer::{CustomerView, GateOverride, NoShowCount, Profile},
-    directory::{CustomerSummary, DirectoryQuery, SearchTerm, SortKey, TagFilter},
     ids::UserId,
-    page::{Page, PageNumber, PageRequest, PageSize},
     tag::Chip,
 };
 use garde::Validate;
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     http::{
@@ -20,78 +18,16 @@ use crate::{
             caller::Caller,
             field::{Field, RawFields, optional},
             path::PathOf,
-            query::QueryOf,
             validation::collect_errors,
         },
         response::{
-            envelope::{self, Paginated, Success},
+            envelope::{self, Success},
             error::HandlerResult,
             timestamp::{IsoDate, Rfc3339},
         },
     },
     services::ServicesData,
 };
-
-#[derive(Debug, Validate, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(in crate::http) struct ListCustomersQuery {
-    #[garde(custom(optional))]
-    #[param(required = false, schema_with = schemas::search)]
-    q: Field<Option<SearchTerm>>,
-    #[garde(custom(optional))]
-    #[param(required = false, schema_with = schemas::sort)]
-    sort: Field<SortKey>,
-    #[garde(custom(optional))]
-    #[param(required = false, schema_with = schemas::page)]
-    page: Field<PageNumber>,
-    #[garde(custom(optional))]
-    #[param(required = false, rename = "pageSize", schema_with = schemas::page_size)]
-    page_size: Field<PageSize>,
-    #[garde(custom(optional))]
-    #[param(required = false, schema_with = schemas::slug)]
-    tag: Field<Option<TagFilter>>,
-}
-
-impl From<RawFields> for ListCustomersQuery {
-    fn from(mut fields: RawFields) -> Self {
-        Self {
-            q: fields.field("q"),
-            sort: fields.field("sort"),
-            page: fields.field("page"),
-            page_size: fields.field("pageSize"),
-            tag: fields.field("tag"),
-        }
-    }
-}
-
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct CustomersResponse {
-    customers: Vec<CustomerSummaryResponse>,
-}
-
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-struct CustomerSummaryResponse {
-    /// The user's id.
-    id: String,
-    name: String,
-    email: String,
-    phone: Option<String>,
-    total_visits: i64,
-    /// Whole paise; 100 are 1 rupee.
-    total_spent_paise: i64,
-    noshow_count: i64,
-    #[schema(schema_with = schemas::timestamp_or_null)]
-    first_visit_at: Option<Rfc3339>,
-    #[schema(schema_with = schemas::timestamp_or_null)]
-    last_visit_at: Option<Rfc3339>,
-    /// `null` without a loyalty account.
-    gems_balance: Option<i64>,
-    #[schema(schema_with = schemas::timestamp)]
-    created_at: Rfc3339,
-    /// A to Z ignoring case.
-    tags: Vec<ChipResponse>,
-}
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct ChipResponse {
@@ -107,70 +43,8 @@ impl From<Chip> for ChipResponse {
     }
 }
 
-fn chips(tags: Vec<Chip>) -> Vec<ChipResponse> {
+pub(super) fn chips(tags: Vec<Chip>) -> Vec<ChipResponse> {
     tags.into_iter().map(ChipResponse::from).collect()
-}
-
-impl From<CustomerSummary> for CustomerSummaryResponse {
-    fn from(customer: CustomerSummary) -> Self {
-        let CustomerSummary {
-            id,
-            name,
-            email,
-            phone,
-            total_visits,
-            total_spent_paise,
-            noshow_count,
-            first_visit_at,
-            last_visit_at,
-            gems_balance,
-            created_at,
-            tags,
-        } = customer;
-        Self {
-            id: id.to_string(),
-            name,
-            email,
-            phone,
-            total_visits,
-            total_spent_paise,
-            noshow_count,
-            first_visit_at: first_visit_at.map(Rfc3339),
-            last_visit_at: last_visit_at.map(Rfc3339),
-            gems_balance,
-            created_at: Rfc3339(created_at),
-            tags: chips(tags),
-        }
-    }
-}
-
-/// The customer directory
-///
-/// Everyone whose stored role is `customer` and who has a profile: searched, sorted, a page at a time.
-#[utoipa::path(
-    get,
-    path = "/api/customers",
-    tag = "customers",
-    params(ListCustomersQuery),
-    responses((status = 200, description = "A page of customers; `totalCount` is exact.", body = Paginated<CustomersResponse>))
-)]
-pub(in crate::http) async fn list_customers(
-    services: ServicesData,
-    query: QueryOf<ListCustomersQuery>,
-) -> HandlerResult {
-    let ListCustomersQuery { q, sort, page, page_size, tag } = query.0?;
-    let query = DirectoryQuery {
-        search: q.optional().flatten(),
-        tag: tag.optional().flatten(),
-        sort: sort.optional().unwrap_or_default(),
-        page: PageRequest {
-            number: page.optional().unwrap_or_default(),
-            size: page_size.optional().unwrap_or_default(),
-        },
-    };
-    let Page { items, total_count } = services.directory.list(&query).await?;
-    let customers = items.into_iter().map(CustomerSummaryResponse::from).collect();
-    Ok(envelope::page(query.page, total_count, CustomersResponse { customers }))
 }
 
 #[derive(Serialize, ToSchema)]

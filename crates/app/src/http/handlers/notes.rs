@@ -4,11 +4,11 @@ use actix_web::http::StatusCode;
 use crm_domain::{
     ids::{BookingId, UserId},
     note::{ListedNote, Note, NoteContent},
-    page::{Page, PageNumber, PageRequest, PageSize},
+    page::{Page, PageRequest},
 };
 use garde::Validate;
 use serde::Serialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::ToSchema;
 
 use crate::{
     http::{
@@ -17,6 +17,7 @@ use crate::{
             body::BodyOf,
             caller::Caller,
             field::{Field, RawFields, optional, required},
+            page::PageQuery,
             path::PathOf,
             query::QueryOf,
             validation::collect_errors,
@@ -29,23 +30,6 @@ use crate::{
     },
     services::ServicesData,
 };
-
-#[derive(Debug, Validate, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(in crate::http) struct ListNotesQuery {
-    #[garde(custom(optional))]
-    #[param(required = false, schema_with = schemas::page)]
-    page: Field<PageNumber>,
-    #[garde(custom(optional))]
-    #[param(required = false, rename = "pageSize", schema_with = schemas::page_size)]
-    page_size: Field<PageSize>,
-}
-
-impl From<RawFields> for ListNotesQuery {
-    fn from(mut fields: RawFields) -> Self {
-        Self { page: fields.field("page"), page_size: fields.field("pageSize") }
-    }
-}
 
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct NotesResponse {
@@ -105,7 +89,7 @@ impl From<ListedNote> for ListedNoteResponse {
     get,
     path = "/api/customers/{id}/notes",
     tag = "notes",
-    params(CustomerPath, ListNotesQuery),
+    params(CustomerPath, PageQuery),
     responses(
         (status = 200, description = "A page of notes; `totalCount` is exact.", body = Paginated<NotesResponse>),
         (status = 404, description = "No user with that id has a profile.")
@@ -114,11 +98,10 @@ impl From<ListedNote> for ListedNoteResponse {
 pub(in crate::http) async fn list_notes(
     services: ServicesData,
     path: PathOf,
-    query: QueryOf<ListNotesQuery>,
+    query: QueryOf<PageQuery>,
 ) -> HandlerResult {
-    let (customer, ListNotesQuery { page, page_size }) = collect_errors(path.id("id", UserId::parse), query.0)?;
-    let request =
-        PageRequest { number: page.optional().unwrap_or_default(), size: page_size.optional().unwrap_or_default() };
+    let (customer, query) = collect_errors(path.id("id", UserId::parse), query.0)?;
+    let request = PageRequest::from(query);
     let Page { items, total_count } = services.notes.list(&customer, request).await?;
     let notes = items.into_iter().map(ListedNoteResponse::from).collect();
     Ok(envelope::page(request, total_count, NotesResponse { notes }))

@@ -212,8 +212,10 @@ fn complete(mut operation: Operation, minimum_role: Option<Role>) -> Operation {
 /// A parameter's explanation stands beside its schema, not in it, and no path goes without its parameters.
 fn explain(parameter: &mut RefOr<Parameter>) {
     let RefOr::T(parameter) = parameter else { return };
-    if let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema {
-        parameter.description = schema.description.take();
+    match &mut parameter.schema {
+        Some(RefOr::T(Schema::Object(schema))) => parameter.description = schema.description.take(),
+        Some(RefOr::T(Schema::Array(schema))) => parameter.description = schema.description.take(),
+        _ => {}
     }
     if parameter.parameter_in == ParameterIn::Path {
         parameter.required = Required::True;

@@ -4,13 +4,13 @@
 //! space: both as the contract counts and trims.
 
 use crm_domain::{
-    directory::{MAX_SEARCH, SortKey},
+    directory::{MAX_SEARCH, MAX_TAGS, SortKey},
     note::MAX_CONTENT,
     page::{DEFAULT_SIZE, MAX_NUMBER, MAX_SIZE},
     tag::MAX_NAME,
 };
 use utoipa::openapi::{
-    Object, ObjectBuilder,
+    Array, Object, ObjectBuilder,
     schema::{SchemaFormat, SchemaType, Type},
 };
 
@@ -76,6 +76,79 @@ pub(crate) fn slug() -> Object {
 pub(crate) fn sort() -> Object {
     let names = SortKey::ALL.map(SortKey::as_str);
     text().enum_values(Some(names)).default(Some(SortKey::default().as_str().into())).description(Some("`ltv`: spend, highest first. `visits`: most first. `last_visit`: latest first, the never-visited last. `name`: A to Z ignoring case. `gems`: most first, those without an account last. `noshows`: most first. Ties by id.")).build()
+}
+
+/// A list of slugs, one for each time that the parameter is given.
+fn slugs(about: &str) -> Array {
+    text().pattern(Some(NO_NUL)).to_array_builder().max_items(Some(MAX_TAGS)).description(Some(about)).build()
+}
+
+/// `tagAny`.
+pub(crate) fn tag_any() -> Array {
+    slugs("Slugs of tags, of which they have at least one. May be repeated; an unknown slug is a tag that nobody has.")
+}
+
+/// `tagAll`.
+pub(crate) fn tag_all() -> Array {
+    slugs("Slugs of tags that they all have. May be repeated; an unknown slug is a tag that nobody has.")
+}
+
+/// `tagNone`.
+pub(crate) fn tag_none() -> Array {
+    slugs("Slugs of tags that they do not have. May be repeated; an unknown slug is a tag that nobody has.")
+}
+
+fn flag(about: &str) -> Object {
+    ObjectBuilder::new().schema_type(Type::Boolean).description(Some(about)).build()
+}
+
+/// `tagged`.
+pub(crate) fn tagged() -> Object {
+    flag("`true`: with any tag. `false`: with none.")
+}
+
+/// `visited`.
+pub(crate) fn visited() -> Object {
+    flag("`true`: who has ever visited. `false`: who never has.")
+}
+
+/// `requiresApproval`.
+pub(crate) fn requires_approval() -> Object {
+    flag("Whether each booking has to be approved.")
+}
+
+/// The bounds of figures and days: a pair of parameters each.
+macro_rules! bounds {
+    ($($schema:ident: $min:ident $max:ident, $what:literal;)*) => {
+        $(
+            #[doc = concat!("The least ", $what, ".")]
+            pub(crate) fn $min() -> Object {
+                $schema(concat!("At least this: ", $what, "."))
+            }
+
+            #[doc = concat!("The greatest ", $what, ".")]
+            pub(crate) fn $max() -> Object {
+                $schema(concat!("At most this, and not less than the minimum: ", $what, "."))
+            }
+        )*
+    };
+}
+
+bounds! {
+    figure: spent_min spent_max, "spend in paise";
+    figure: visits_min visits_max, "visits";
+    figure: noshows_min noshows_max, "no-shows";
+    figure: gems_min gems_max, "gems; nobody without a loyalty account";
+    day: last_visit_from last_visit_to, "the day of the last visit, in the salon's time zone";
+    day: created_from created_to, "the day on which the customer was made, in the salon's time zone";
+}
+
+fn figure(about: &str) -> Object {
+    integer(0, MAX_NUMBER).description(Some(about)).build()
+}
+
+fn day(about: &str) -> Object {
+    text().format(Some(SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Date))).description(Some(about)).build()
 }
 
 /// `page`.

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 
 use crm_domain::{
+    calendar,
     customer::NoShowCount,
-    directory::{SearchTerm, SortKey, TagFilter},
+    directory::{Bound, SearchTerm, SortKey, TagFilter},
     ids::{BookingId, TagId},
     note::NoteContent,
     page::{PageNumber, PageSize},
@@ -17,6 +18,7 @@ use crm_domain::{
     text,
 };
 use serde_json::Value;
+use time::Date;
 
 use crate::http::response::error::ApiError;
 
@@ -29,22 +31,37 @@ pub(in crate::http) enum RawValue {
     Text(String),
     /// A query's value whose escapes are malformed or not UTF-8.
     Undecodable,
-    /// A body's field that was given more than once.
-    Twice,
 }
 
-/// The values of a body or a query by name. Names that no request struct asks for are ignored.
+/// The values of a body or a query by name, in the order in which they were given. Names that no request struct asks for are
+/// ignored.
 #[derive(Debug, Default, PartialEq)]
-pub(in crate::http) struct RawFields(pub(in crate::http) HashMap<String, RawValue>);
+pub(in crate::http) struct RawFields(HashMap<String, Vec<RawValue>>);
 
 impl RawFields {
-    /// The field of that name, as the API calls it.
+    /// Adds a value.
+    pub(super) fn add(&mut self, name: String, value: RawValue) {
+        self.0.entry(name).or_default().push(value);
+    }
+
+    /// The field of that name, as the API calls it. Of a query's parameter that is repeated the last value counts; a body's
+    /// field must not be repeated.
     pub(in crate::http) fn field<T: FieldValue>(&mut self, name: &str) -> Field<T> {
-        match self.0.remove(name) {
-            None => Field::Absent,
-            Some(RawValue::Twice) => Field::Invalid("must be given only once".to_owned()),
-            Some(raw) => T::read(&raw).map_or_else(Field::Invalid, Field::Present),
+        match self.0.remove(name).unwrap_or_default().as_slice() {
+            [] => Field::Absent,
+            [_, .., RawValue::Json(_)] => Field::Invalid("must be given only once".to_owned()),
+            [.., raw] => T::read(raw).map_or_else(Field::Invalid, Field::Present),
         }
+    }
+
+    /// All values of a query's parameter that may be repeated.
+    pub(in crate::http) fn repeated<T>(&mut self, name: &str, parse: impl FnOnce(&[&str]) -> Result<T, String>) -> Field<T> {
+        let values = self.0.remove(name).unwrap_or_default();
+        if values.is_empty() {
+            return Field::Absent;
+        }
+        let texts: Result<Vec<&str>, String> = values.iter().map(query_text).collect();
+        texts.and_then(|texts| parse(&texts)).map_or_else(Field::Invalid, Field::Present)
     }
 }
 
@@ -69,6 +86,17 @@ impl<T> Field<T> {
         match self {
             Self::Present(value) => Some(value),
             Self::Absent | Self::Invalid(_) => None,
+        }
+    }
+
+    /// Refuses a maximum below that minimum.
+    pub(in crate::http) fn at_least(self, min: &Self, name: &str) -> Self
+    where
+        T: PartialOrd,
+    {
+        match (min, &self) {
+            (Self::Present(min), Self::Present(max)) if max < min => Self::Invalid(format!("must not be less than {name}")),
+            _ => self,
         }
     }
 
@@ -146,16 +174,21 @@ field_value!(TagId, string, TagId::parse);
 field_value!(NoteContent, string, NoteContent::parse);
 field_value!(BookingId, string, BookingId::parse);
 
+/// `true` or `false`, in a body or in a query.
 impl FieldValue for bool {
     fn read(raw: &RawValue) -> Result<Self, String> {
         match raw {
             RawValue::Json(Value::Bool(value)) => Ok(*value),
+            RawValue::Text(text) if text == "true" => Ok(true),
+            RawValue::Text(text) if text == "false" => Ok(false),
             _ => Err("must be true or false".to_owned()),
         }
     }
 }
 
 // Of queries.
+field_value!(Bound, decimal, Bound::parse);
+field_value!(Date, query_text, calendar::parse_date);
 field_value!(PageNumber, decimal, PageNumber::parse);
 field_value!(PageSize, decimal, PageSize::parse);
 field_value!(SortKey, query_text, SortKey::parse);

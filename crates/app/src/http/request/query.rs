@@ -27,11 +27,14 @@ impl<T: From<RawFields> + Validate<Context = ()>> FromRequest for QueryOf<T> {
 
 /// A parameter whose name cannot be decoded is ignored.
 fn parse_query(query: &str) -> RawFields {
-    let pairs = query.split('&').filter_map(|pair| {
+    let mut fields = RawFields::default();
+    for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        Some((form_decoded(name)?, form_decoded(value).map_or(RawValue::Undecodable, RawValue::Text)))
-    });
-    RawFields(pairs.collect())
+        if let Some(name) = form_decoded(name) {
+            fields.add(name, form_decoded(value).map_or(RawValue::Undecodable, RawValue::Text));
+        }
+    }
+    fields
 }
 
 fn form_decoded(text: &str) -> Option<String> {
@@ -58,13 +61,15 @@ mod tests {
         RawValue::Text(text.to_owned())
     }
 
-    fn fields<const N: usize>(fields: [(&str, RawValue); N]) -> RawFields {
-        RawFields(fields.into_iter().map(|(name, given)| (name.to_owned(), given)).collect())
+    fn fields<const N: usize>(values: [(&str, RawValue); N]) -> RawFields {
+        let mut fields = RawFields::default();
+        values.into_iter().for_each(|(name, value)| fields.add(name.to_owned(), value));
+        fields
     }
 
     #[test]
-    fn queries_are_decoded_once_and_the_last_value_of_a_name_counts() {
-        assert_eq!(parse_query("q=a+b%2Bc&q=%C3%A9"), fields([("q", text("é"))]));
+    fn queries_are_decoded_once_and_keep_every_value() {
+        assert_eq!(parse_query("q=a+b%2Bc&q=%C3%A9"), fields([("q", text("a b+c")), ("q", text("é"))]));
         assert_eq!(parse_query("q=a+b%2Bc"), fields([("q", text("a b+c"))]));
         assert_eq!(parse_query("q=a%2525"), fields([("q", text("a%25"))]));
         assert_eq!(parse_query("q"), fields([("q", text(""))]));
@@ -72,7 +77,7 @@ mod tests {
         let undecodable =
             fields([("q", RawValue::Undecodable), ("tag", RawValue::Undecodable), ("sort", RawValue::Undecodable)]);
         assert_eq!(parse_query("q=%zz&tag=%ff&sort=%"), undecodable);
-        assert_eq!(parse_query("q=%zz&q=a"), fields([("q", text("a"))]));
+        assert_eq!(parse_query("q=%zz&q=a"), fields([("q", RawValue::Undecodable), ("q", text("a"))]));
         assert_eq!(parse_query("%zz=1&a=b=c"), fields([("a", text("b=c"))]));
     }
 }

@@ -28,9 +28,10 @@ pub(in crate::http) fn collect_errors<A, B>(
 ) -> Result<(A, B), ApiError> {
     match (a, b) {
         (Ok(a), Ok(b)) => Ok((a, b)),
-        (Err(ApiError::Invalid(_, mut details)), Err(ApiError::Invalid(_, more))) => {
+        (Err(ApiError::Invalid(input, mut details)), Err(ApiError::Invalid(other, more))) => {
             details.extend(more);
-            Err(ApiError::Invalid(Input::Data, details))
+            // The message speaks of the query only when nothing else is wrong.
+            Err(ApiError::Invalid(if input == other { input } else { Input::Data }, details))
         }
         (Err(error), _) | (_, Err(error)) => Err(error),
     }

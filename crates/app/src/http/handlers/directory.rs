@@ -1,0 +1,257 @@
+//! The directory: a page of customers.
+
+use crm_domain::{
+    calendar::{Period, SalonTimeZone},
+    directory::{
+        Bound, Bounds, CustomerSummary, DirectoryFilter, DirectoryQuery, SearchTerm, SortKey, TagFilter, TagFilters,
+    },
+    page::{Page, PageRequest},
+};
+use garde::Validate;
+use serde::Serialize;
+use time::Date;
+use utoipa::{IntoParams, ToSchema};
+
+use super::customers::{ChipResponse, chips};
+use crate::{
+    http::{
+        openapi::schemas,
+        request::{
+            field::{Field, RawFields, optional},
+            page::PageQuery,
+            query::QueryOf,
+            validation::collect_errors,
+        },
+        response::{
+            envelope::{self, Paginated},
+            error::HandlerResult,
+            timestamp::Rfc3339,
+        },
+    },
+    services::ServicesData,
+};
+
+/// Which customers are wanted, and in which order.
+#[derive(Debug, Validate, IntoParams)]
+#[into_params(parameter_in = Query, rename_all = "camelCase")]
+pub(in crate::http) struct CustomersQuery {
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::search)]
+    q: Field<Option<SearchTerm>>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::sort)]
+    sort: Field<SortKey>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::slug)]
+    tag: Field<Option<TagFilter>>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::tag_any)]
+    tag_any: Field<TagFilters>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::tag_all)]
+    tag_all: Field<TagFilters>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::tag_none)]
+    tag_none: Field<TagFilters>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::tagged)]
+    tagged: Field<bool>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::spent_min)]
+    spent_min: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::spent_max)]
+    spent_max: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::visits_min)]
+    visits_min: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::visits_max)]
+    visits_max: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::noshows_min)]
+    noshows_min: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::noshows_max)]
+    noshows_max: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::gems_min)]
+    gems_min: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::gems_max)]
+    gems_max: Field<Bound>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::last_visit_from)]
+    last_visit_from: Field<Date>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::last_visit_to)]
+    last_visit_to: Field<Date>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::created_from)]
+    created_from: Field<Date>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::created_to)]
+    created_to: Field<Date>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::visited)]
+    visited: Field<bool>,
+    #[garde(custom(optional))]
+    #[param(required = false, schema_with = schemas::requires_approval)]
+    requires_approval: Field<bool>,
+}
+
+impl From<RawFields> for CustomersQuery {
+    fn from(mut fields: RawFields) -> Self {
+        let mut slugs = |name| {
+            fields.repeated(name, |texts| TagFilters::parse(texts.iter().copied()).map_err(|error| error.to_string()))
+        };
+        let (tag_any, tag_all, tag_none) = (slugs("tagAny"), slugs("tagAll"), slugs("tagNone"));
+        let spent_min = fields.field("spentMin");
+        let spent_max = fields.field("spentMax").at_least(&spent_min, "spentMin");
+        let visits_min = fields.field("visitsMin");
+        let visits_max = fields.field("visitsMax").at_least(&visits_min, "visitsMin");
+        let noshows_min = fields.field("noshowsMin");
+        let noshows_max = fields.field("noshowsMax").at_least(&noshows_min, "noshowsMin");
+        let gems_min = fields.field("gemsMin");
+        let gems_max = fields.field("gemsMax").at_least(&gems_min, "gemsMin");
+        let last_visit_from = fields.field("lastVisitFrom");
+        let last_visit_to = fields.field("lastVisitTo").at_least(&last_visit_from, "lastVisitFrom");
+        let created_from = fields.field("createdFrom");
+        let created_to = fields.field("createdTo").at_least(&created_from, "createdFrom");
+        Self {
+            q: fields.field("q"),
+            sort: fields.field("sort"),
+            tag: fields.field("tag"),
+            tag_any,
+            tag_all,
+            tag_none,
+            tagged: fields.field("tagged"),
+            spent_min,
+            spent_max,
+            visits_min,
+            visits_max,
+            noshows_min,
+            noshows_max,
+            gems_min,
+            gems_max,
+            last_visit_from,
+            last_visit_to,
+            created_from,
+            created_to,
+            visited: fields.field("visited"),
+            requires_approval: fields.field("requiresApproval"),
+        }
+    }
+}
+
+impl CustomersQuery {
+    /// The query in the domain's terms: dates are days of that time zone.
+    fn into_domain(self, zone: &SalonTimeZone, page: PageRequest) -> DirectoryQuery {
+        let bounds = |min: Field<Bound>, max: Field<Bound>| Bounds { min: min.optional(), max: max.optional() };
+        let days = |from: Field<Date>, to: Field<Date>| Period::of_days(zone, from.optional(), to.optional());
+        DirectoryQuery {
+            search: self.q.optional().flatten(),
+            tag: self.tag.optional().flatten(),
+            filter: DirectoryFilter {
+                tag_any: self.tag_any.optional().unwrap_or_default(),
+                tag_all: self.tag_all.optional().unwrap_or_default(),
+                tag_none: self.tag_none.optional().unwrap_or_default(),
+                tagged: self.tagged.optional(),
+                spent: bounds(self.spent_min, self.spent_max),
+                visits: bounds(self.visits_min, self.visits_max),
+                noshows: bounds(self.noshows_min, self.noshows_max),
+                gems: bounds(self.gems_min, self.gems_max),
+                last_visit: days(self.last_visit_from, self.last_visit_to),
+                created: days(self.created_from, self.created_to),
+                visited: self.visited.optional(),
+                requires_approval: self.requires_approval.optional(),
+            },
+            sort: self.sort.optional().unwrap_or_default(),
+            page,
+        }
+    }
+}
+
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct CustomersResponse {
+    customers: Vec<CustomerSummaryResponse>,
+}
+
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct CustomerSummaryResponse {
+    /// The user's id.
+    id: String,
+    name: String,
+    email: String,
+    phone: Option<String>,
+    total_visits: i64,
+    /// Whole paise; 100 are 1 rupee.
+    total_spent_paise: i64,
+    noshow_count: i64,
+    #[schema(schema_with = schemas::timestamp_or_null)]
+    first_visit_at: Option<Rfc3339>,
+    #[schema(schema_with = schemas::timestamp_or_null)]
+    last_visit_at: Option<Rfc3339>,
+    /// `null` without a loyalty account.
+    gems_balance: Option<i64>,
+    #[schema(schema_with = schemas::timestamp)]
+    created_at: Rfc3339,
+    /// A to Z ignoring case.
+    tags: Vec<ChipResponse>,
+}
+
+impl From<CustomerSummary> for CustomerSummaryResponse {
+    fn from(customer: CustomerSummary) -> Self {
+        let CustomerSummary {
+            id,
+            name,
+            email,
+            phone,
+            total_visits,
+            total_spent_paise,
+            noshow_count,
+            first_visit_at,
+            last_visit_at,
+            gems_balance,
+            created_at,
+            tags,
+        } = customer;
+        Self {
+            id: id.to_string(),
+            name,
+            email,
+            phone,
+            total_visits,
+            total_spent_paise,
+            noshow_count,
+            first_visit_at: first_visit_at.map(Rfc3339),
+            last_visit_at: last_visit_at.map(Rfc3339),
+            gems_balance,
+            created_at: Rfc3339(created_at),
+            tags: chips(tags),
+        }
+    }
+}
+
+/// The customer directory
+///
+/// Everyone whose stored role is `customer` and who has a profile: searched, filtered, sorted, a page at a time.
+#[utoipa::path(
+    get,
+    path = "/api/customers",
+    tag = "customers",
+    params(CustomersQuery, PageQuery),
+    responses((status = 200, description = "A page of customers; `totalCount` is exact.", body = Paginated<CustomersResponse>))
+)]
+pub(in crate::http) async fn list_customers(
+    services: ServicesData,
+    query: QueryOf<CustomersQuery>,
+    page: QueryOf<PageQuery>,
+) -> HandlerResult {
+    let (query, page) = collect_errors(query.0, page.0)?;
+    let query = query.into_domain(&services.time_zone, page.into());
+    let Page { items, total_count } = services.directory.list(&query).await?;
+    let customers = items.into_iter().map(CustomerSummaryResponse::from).collect();
+    Ok(envelope::page(query.page, total_count, CustomersResponse { customers }))
+}
