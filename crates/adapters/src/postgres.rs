@@ -11,6 +11,7 @@ pub mod directory;
 pub mod error;
 mod foreign_keys;
 mod health;
+mod housekeeping;
 mod idempotency;
 pub mod indexes;
 mod integer;

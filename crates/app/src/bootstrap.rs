@@ -43,6 +43,7 @@ pub fn ports(config: &Config, postgres: Arc<Postgres>, pool: &Pool) -> Result<Po
         customers: postgres.clone(),
         tags: postgres.clone(),
         notes: postgres.clone(),
+        timeline: postgres.clone(),
         rate_limits,
         health: postgres,
         clock,

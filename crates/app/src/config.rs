@@ -227,6 +227,7 @@ fn read_http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSett
     let body_timeout = reader.milliseconds("HTTP_BODY_TIMEOUT_MS");
     let write_timeout = reader.milliseconds("HTTP_WRITE_TIMEOUT_MS");
     let request_timeout = reader.milliseconds("REQUEST_TIMEOUT_MS");
+    let export_timeout = reader.milliseconds("EXPORT_TIMEOUT_MS");
     let shutdown_timeout = reader.milliseconds("SHUTDOWN_TIMEOUT_MS");
     let quotas = read_quotas(reader);
     let docs = reader.parse("API_DOCS", "must be true or false", |text| text.parse().ok());
@@ -244,6 +245,7 @@ fn read_http(reader: &mut Reader<'_>, base_url: Option<&Url>) -> Option<HttpSett
         body_timeout: body_timeout?,
         write_timeout: write_timeout?,
         request_timeout: request_timeout?,
+        export_timeout: export_timeout?,
         shutdown_timeout: shutdown_timeout?,
         quotas: quotas?,
         docs: docs?,
@@ -362,6 +364,7 @@ mod tests {
             ("METRICS_ADDRESS", "hunter2"),
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "hunter2"),
             ("REQUEST_TIMEOUT_MS", "-1"),
+            ("EXPORT_TIMEOUT_MS", "0"),
             ("SHUTDOWN_TIMEOUT_MS", "1.5"),
             ("DATABASE_POOL_SIZE", "1001"),
             ("DATABASE_POOL_WAIT_MS", "0"),

@@ -9,11 +9,13 @@ use crm_domain::{
     customer::{ports::CustomerReads, usecases::Customers},
     directory::{ports::DirectoryReads, usecases::Directory},
     health::StoreHealth,
+    idempotency::usecases::Idempotency,
     ids::Ids,
     note::{ports::NoteReads, usecases::Notes},
     rate_limit::RateLimits,
     session::Sessions,
     tag::{ports::TagReads, usecases::Tags},
+    timeline::{ports::TimelineReads, usecases::Timeline},
     unit_of_work::Store,
 };
 
@@ -36,6 +38,8 @@ pub struct Ports {
     pub tags: Arc<dyn TagReads>,
     /// Reading notes.
     pub notes: Arc<dyn NoteReads>,
+    /// Reading timelines.
+    pub timeline: Arc<dyn TimelineReads>,
     /// The rate limits.
     pub rate_limits: Arc<dyn RateLimits>,
     /// The database's health.
@@ -70,6 +74,12 @@ pub struct Services {
     pub tags: Tags,
     /// Notes.
     pub notes: Notes,
+    /// Timelines.
+    pub timeline: Timeline,
+    /// Units of work.
+    pub store: Arc<dyn Store>,
+    /// Requests that may be repeated.
+    pub idempotency: Idempotency,
     /// The salon's time zone.
     pub time_zone: SalonTimeZone,
 }
@@ -78,16 +88,32 @@ impl Services {
     /// Builds the services on those ports.
     #[must_use]
     pub fn new(ports: Ports) -> Self {
-        let Ports { sessions, store, directory, customers, tags, notes, rate_limits, health, clock, ids, time_zone } = ports;
+        let Ports {
+            sessions,
+            store,
+            directory,
+            customers,
+            tags,
+            notes,
+            timeline,
+            rate_limits,
+            health,
+            clock,
+            ids,
+            time_zone,
+        } = ports;
         Self {
             sessions,
             metrics: Arc::new(Metrics::new(health.clone(), rate_limits.clone())),
             health: HealthMonitor::new(health, rate_limits.clone()),
             rate_limits,
-            directory: Directory { reads: directory },
+            directory: Directory { store: store.clone(), reads: directory, clock: clock.clone(), ids: ids.clone() },
             customers: Customers { store: store.clone(), reads: customers, clock: clock.clone(), ids: ids.clone() },
             tags: Tags { store: store.clone(), reads: tags, clock: clock.clone(), ids: ids.clone() },
-            notes: Notes { store, reads: notes, clock: clock.clone(), ids: ids.clone() },
+            notes: Notes { store: store.clone(), reads: notes, clock: clock.clone(), ids: ids.clone() },
+            timeline: Timeline { reads: timeline },
+            idempotency: Idempotency { store: store.clone(), clock: clock.clone() },
+            store,
             clock,
             ids,
             time_zone,

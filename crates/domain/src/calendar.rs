@@ -62,7 +62,8 @@ impl SalonTimeZone {
     pub fn start_of(&self, day: Date) -> OffsetDateTime {
         let (year, month, day) = day.to_calendar_date();
         // Both libraries' years reach beyond those of `parse_date`.
-        let day = civil::Date::new(i16::try_from(year).unwrap_or(i16::MAX), u8::from(month).cast_signed(), day.cast_signed());
+        let day =
+            civil::Date::new(i16::try_from(year).unwrap_or(i16::MAX), u8::from(month).cast_signed(), day.cast_signed());
         let start = day.and_then(|day| day.to_zoned(self.0.clone()));
         let nanoseconds = start.map_or(i128::MAX, |start| start.timestamp().as_nanosecond());
         OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(LAST)
@@ -117,8 +118,22 @@ mod tests {
         assert_eq!(parse_date("0001-01-01"), Ok(date!(0001 - 01 - 01)));
         assert_eq!(parse_date("2024-02-29"), Ok(date!(2024 - 02 - 29)));
         for text in [
-            "", "2026-11-7", "2026-11-31", "2025-02-29", "0000-01-01", "26-11-27", "2026/11/27", "2026-11-27T00:00:00Z",
-            " 2026-11-27", "+026-11-27", "2026-1١-27", "20261127", "2026-00-10", "2026-13-10", "2026-10-00", "today",
+            "",
+            "2026-11-7",
+            "2026-11-31",
+            "2025-02-29",
+            "0000-01-01",
+            "26-11-27",
+            "2026/11/27",
+            "2026-11-27T00:00:00Z",
+            " 2026-11-27",
+            "+026-11-27",
+            "2026-1١-27",
+            "20261127",
+            "2026-00-10",
+            "2026-13-10",
+            "2026-10-00",
+            "today",
         ] {
             assert_eq!(parse_date(text), Err(DateError), "{text:?}");
         }

@@ -7,9 +7,7 @@ pub mod ports;
 mod search;
 pub mod usecases;
 
-pub use filter::{
-    Bound, BoundError, Bounds, DirectoryFilter, MAX_TAGS, TagFilter, TagFilters, TagFiltersError,
-};
+pub use filter::{Bound, BoundError, Bounds, DirectoryFilter, MAX_TAGS, TagFilter, TagFilters, TagFiltersError};
 pub use search::{MAX_SEARCH, SearchTerm, SearchWord};
 use thiserror::Error;
 use time::OffsetDateTime;

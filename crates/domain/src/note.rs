@@ -176,7 +176,12 @@ pub struct NoteChange {
 impl ListedNote {
     /// What `update` changes at that time; `None` when it changes nothing. [`NoteError::NotAuthor`] when it changes a text
     /// that the actor may not change: then nothing of it may happen.
-    pub fn plan(&self, actor: &Actor, update: NoteUpdate, now: OffsetDateTime) -> Result<Option<NoteChange>, NoteError> {
+    pub fn plan(
+        &self,
+        actor: &Actor,
+        update: NoteUpdate,
+        now: OffsetDateTime,
+    ) -> Result<Option<NoteChange>, NoteError> {
         let content = update.content.filter(|content| *content != self.note.content);
         let pinned = update.pinned.filter(|pinned| *pinned != self.pinned);
         if content.is_some() && !self.note.is_editable_by(actor) {
@@ -298,8 +303,11 @@ mod tests {
             if let Some(change) = change {
                 assert_eq!((change.content.is_some(), change.pinned.is_some()), (has_content, has_pin));
                 let names: Vec<_> = change.audit.new_values.iter().flatten().map(|(name, _)| *name).collect();
-                let expected: Vec<_> =
-                    [(has_pin, "pinned"), (has_content, "editedAt")].iter().filter(|(is, _)| *is).map(|(_, name)| *name).collect();
+                let expected: Vec<_> = [(has_pin, "pinned"), (has_content, "editedAt")]
+                    .iter()
+                    .filter(|(is, _)| *is)
+                    .map(|(_, name)| *name)
+                    .collect();
                 assert_eq!(names, expected);
                 assert!(!format!("{:?}", change.audit).contains("new\""));
             }

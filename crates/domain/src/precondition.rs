@@ -4,9 +4,12 @@
 
 use std::fmt;
 
+/// Whether the precondition holds of a state.
+type Check<'p, T> = dyn Fn(&T) -> bool + Send + Sync + 'p;
+
 /// What must hold of a `T` before it is changed. The app builds it from `If-Match`, because an entity tag is made from the
 /// form in which a `T` is shown.
-pub struct Precondition<'p, T>(Option<Box<dyn Fn(&T) -> bool + Send + Sync + 'p>>);
+pub struct Precondition<'p, T>(Option<Box<Check<'p, T>>>);
 
 /// The precondition does not hold: somebody else has changed it in the meantime.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -234,7 +234,12 @@ impl Tag {
         (!new_values.is_empty()).then(|| self.change_of(AuditAction::Update, Some(old_values), Some(new_values)))
     }
 
-    fn change_of(&self, action: AuditAction, old_values: Option<AuditFields>, new_values: Option<AuditFields>) -> Change {
+    fn change_of(
+        &self,
+        action: AuditAction,
+        old_values: Option<AuditFields>,
+        new_values: Option<AuditFields>,
+    ) -> Change {
         Change { action, entity: AuditEntity::Tag(self.id.clone()), old_values, new_values }
     }
 
@@ -438,12 +443,16 @@ mod tests {
             (TagUpdate::default(), None),
             (TagUpdate { name: name(" VIP "), color: None, description: Some(None) }, None),
             (TagUpdate { name: name("Gold"), ..TagUpdate::default() }, Some(vec!["name"])),
-            (TagUpdate { color: Some(None), description: description("Best"), name: None }, Some(vec!["color", "description"])),
+            (
+                TagUpdate { color: Some(None), description: description("Best"), name: None },
+                Some(vec!["color", "description"]),
+            ),
             (TagUpdate { description: description("  "), ..TagUpdate::default() }, None),
         ] {
             let mut tag = vip();
             let change = tag.update(update.clone());
-            let names = change.map(|change| change.new_values.unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>());
+            let names =
+                change.map(|change| change.new_values.unwrap().iter().map(|(name, _)| *name).collect::<Vec<_>>());
             assert_eq!(names, expected, "{update:?}");
             assert_eq!(tag.slug, "vip");
         }
@@ -451,7 +460,10 @@ mod tests {
 
     #[test]
     fn a_description_is_trimmed_and_limited() {
-        assert_eq!(TagDescription::parse(&format!(" {} ", "é".repeat(200))).unwrap().unwrap().as_str(), "é".repeat(200));
+        assert_eq!(
+            TagDescription::parse(&format!(" {} ", "é".repeat(200))).unwrap().unwrap().as_str(),
+            "é".repeat(200)
+        );
         assert_eq!(TagDescription::parse(&"x".repeat(201)), Err(TextError::TooLong { max: 200 }));
         assert_eq!(TagDescription::parse("a\0"), Err(TextError::Nul));
     }

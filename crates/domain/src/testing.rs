@@ -73,11 +73,8 @@ mockall::mock! {
         async fn lock_assignments(&mut self, tag: &TagId, customers: &[UserId]) -> Result<Vec<UserId>, StoreError>;
         async fn insert_assignments(&mut self, assignments: &[Assignment]) -> Result<Vec<Assignment>, StoreError>;
         async fn copy_assignments(&mut self, tag: &TagId, into: &TagId) -> Result<Vec<Assignment>, StoreError>;
-        async fn delete_assignments<'c>(
-            &mut self,
-            tag: &TagId,
-            customers: Option<&'c [UserId]>,
-        ) -> Result<Vec<Assignment>, StoreError>;
+        async fn delete_assignments(&mut self, tag: &TagId, customers: &[UserId]) -> Result<Vec<Assignment>, StoreError>;
+        async fn delete_all_assignments(&mut self, tag: &TagId) -> Result<Vec<Assignment>, StoreError>;
     }
 
     #[async_trait]

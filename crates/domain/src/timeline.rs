@@ -156,7 +156,9 @@ const MAX_TOKEN: usize = 128;
 impl Shown {
     fn accepts(self, value: &AuditValue) -> bool {
         match (self, value) {
-            (_, AuditValue::Null) | (Self::Integer, AuditValue::Integer(_)) | (Self::Boolean, AuditValue::Boolean(_)) => true,
+            (_, AuditValue::Null)
+            | (Self::Integer, AuditValue::Integer(_))
+            | (Self::Boolean, AuditValue::Boolean(_)) => true,
             (Self::Token, AuditValue::Text(text)) => {
                 text.len() <= MAX_TOKEN
                     && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-:.".contains(&byte))

@@ -6,8 +6,12 @@
 use async_trait::async_trait;
 
 use crate::{
-    audit::AuditWrites, customer::ports::ProfileWrites, idempotency::ports::IdempotencyWrites, note::ports::NoteWrites,
-    store_error::{IsMissing, StoreError}, tag::ports::TagWrites,
+    audit::AuditWrites,
+    customer::ports::ProfileWrites,
+    idempotency::ports::IdempotencyWrites,
+    note::ports::NoteWrites,
+    store_error::{IsMissing, StoreError},
+    tag::ports::TagWrites,
 };
 
 /// How often a unit of work is run that found a row which was deleted while it ran.

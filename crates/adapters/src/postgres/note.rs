@@ -309,7 +309,13 @@ impl NoteWrites for PgUnitOfWork {
         }
     }
 
-    async fn save_pin(&mut self, note: &NoteId, pinned: bool, by: &UserId, at: OffsetDateTime) -> Result<(), StoreError> {
+    async fn save_pin(
+        &mut self,
+        note: &NoteId,
+        pinned: bool,
+        by: &UserId,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError> {
         let statement = if pinned {
             Statement::new("INSERT INTO crm.note_pin (note_id, pinned_by, pinned_at) VALUES (")
                 .text(note.as_str())
@@ -326,9 +332,14 @@ impl NoteWrites for PgUnitOfWork {
     }
 
     async fn view_note(&mut self, note: &NoteId) -> Result<Option<ListedNote>, StoreError> {
-        let statement =
-            Statement::new(concat!("SELECT ", note_columns!(), " FROM customer_note n", note_joins!(), " WHERE n.id = "))
-                .text(note.as_str());
+        let statement = Statement::new(concat!(
+            "SELECT ",
+            note_columns!(),
+            " FROM customer_note n",
+            note_joins!(),
+            " WHERE n.id = "
+        ))
+        .text(note.as_str());
         let row: Option<NoteRow> = self.row(statement).await?;
         Ok(row.map(ListedNote::from))
     }

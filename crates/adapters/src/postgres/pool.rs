@@ -45,7 +45,8 @@ const LOCK_MODEL: &str = "SET LOCAL synchronous_commit = off; SET LOCAL lock_tim
 /// An export reads everyone from one snapshot, in many statements. The first one sorts, and between two of them a slow client
 /// may be waited for.
 const BEGIN_EXPORT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-const EXPORT_SETTINGS: &str = "SET LOCAL statement_timeout = 60000; SET LOCAL idle_in_transaction_session_timeout = 60000";
+const EXPORT_SETTINGS: &str =
+    "SET LOCAL statement_timeout = 60000; SET LOCAL idle_in_transaction_session_timeout = 60000";
 
 /// How often a read, or the begin of a unit of work, is tried when its connection turns out to be dead or outdated.
 const ATTEMPTS: usize = 3;
@@ -107,7 +108,11 @@ impl Pool {
         let statements = |begin: &str, rest: &str| match session.mode {
             PoolMode::Session => format!("{begin}{rest}"),
             PoolMode::Transaction => {
-                format!("{begin}; {}; {search_path}{rest}; {}", session.statements("SET LOCAL"), english_messages("true"))
+                format!(
+                    "{begin}; {}; {search_path}{rest}; {}",
+                    session.statements("SET LOCAL"),
+                    english_messages("true")
+                )
             }
         };
         Self {

@@ -248,7 +248,8 @@ impl TagWrites for PgUnitOfWork {
     }
 
     async fn count_assignments(&mut self, tag: &TagId) -> Result<u64, StoreError> {
-        let statement = Statement::new("SELECT count(*) AS number FROM customer_tag_assignment WHERE tag_id = ").text(tag.as_str());
+        let statement =
+            Statement::new("SELECT count(*) AS number FROM customer_tag_assignment WHERE tag_id = ").text(tag.as_str());
         let row: Option<NumberRow> = self.row(statement).await?;
         Ok(row.map_or(0, |row| row.number.unsigned_abs()))
     }
@@ -263,7 +264,8 @@ impl TagWrites for PgUnitOfWork {
             .sql(") customer_id");
         let _: Option<NumberRow> = self.row(statement).await?;
         // Another statement, whose snapshot begins under the locks.
-        let statement = Statement::new("SELECT user_id AS id FROM customer_profile WHERE user_id = ANY (").texts(ids()).sql(")");
+        let statement =
+            Statement::new("SELECT user_id AS id FROM customer_profile WHERE user_id = ANY (").texts(ids()).sql(")");
         let rows: Vec<IdRow> = self.rows(statement).await?;
         Ok(rows.into_iter().map(|row| UserId::from_stored(row.id)).collect())
     }
@@ -280,7 +282,8 @@ impl TagWrites for PgUnitOfWork {
         .timestamp(*assigned_at)
         .sql(" FROM unnest(")
         .texts(assignments.iter().map(|assignment| assignment.customer.as_str()).collect())
-        .sql(") customer_id ON CONFLICT (customer_id, tag_id) DO NOTHING RETURNING customer_id, tag_id, assigned_by, assigned_at");
+        .sql(") customer_id ON CONFLICT (customer_id, tag_id) DO NOTHING")
+        .sql(RETURNING_ASSIGNMENTS);
         let rows: Vec<AssignmentRow> = self.rows(statement).await?;
         Ok(rows.into_iter().map(Assignment::from).collect())
     }
@@ -292,34 +295,36 @@ impl TagWrites for PgUnitOfWork {
         .text(into.as_str())
         .sql(", a.assigned_by, a.assigned_at FROM customer_tag_assignment a WHERE a.tag_id = ")
         .text(tag.as_str())
-        .sql(
-            " ORDER BY a.customer_id COLLATE \"C\" ON CONFLICT (customer_id, tag_id) DO NOTHING \
-             RETURNING customer_id, tag_id, assigned_by, assigned_at",
-        );
+        .sql(" ORDER BY a.customer_id COLLATE \"C\" ON CONFLICT (customer_id, tag_id) DO NOTHING")
+        .sql(RETURNING_ASSIGNMENTS);
         let rows: Vec<AssignmentRow> = self.rows(statement).await?;
         Ok(rows.into_iter().map(Assignment::from).collect())
     }
 
-    async fn delete_assignments<'c>(
-        &mut self,
-        tag: &TagId,
-        customers: Option<&'c [UserId]>,
-    ) -> Result<Vec<Assignment>, StoreError> {
-        if customers.is_some_and(<[UserId]>::is_empty) {
+    async fn delete_assignments(&mut self, tag: &TagId, customers: &[UserId]) -> Result<Vec<Assignment>, StoreError> {
+        if customers.is_empty() {
             return Ok(Vec::new());
         }
-        let mut statement = Statement::new("DELETE FROM customer_tag_assignment WHERE tag_id = ").text(tag.as_str());
-        if let Some(customers) = customers {
-            statement = statement
-                .sql(" AND customer_id = ANY (")
-                .texts(customers.iter().map(UserId::as_str).collect())
-                .sql(")");
-        }
-        let rows: Vec<AssignmentRow> =
-            self.rows(statement.sql(" RETURNING customer_id, tag_id, assigned_by, assigned_at")).await?;
+        let statement = Statement::new(DELETE_ASSIGNMENTS)
+            .text(tag.as_str())
+            .sql(" AND customer_id = ANY (")
+            .texts(customers.iter().map(UserId::as_str).collect())
+            .sql(")");
+        let rows: Vec<AssignmentRow> = self.rows(statement.sql(RETURNING_ASSIGNMENTS)).await?;
+        Ok(rows.into_iter().map(Assignment::from).collect())
+    }
+
+    async fn delete_all_assignments(&mut self, tag: &TagId) -> Result<Vec<Assignment>, StoreError> {
+        let statement = Statement::new(DELETE_ASSIGNMENTS).text(tag.as_str()).sql(RETURNING_ASSIGNMENTS);
+        let rows: Vec<AssignmentRow> = self.rows(statement).await?;
         Ok(rows.into_iter().map(Assignment::from).collect())
     }
 }
+
+const DELETE_ASSIGNMENTS: &str = "DELETE FROM customer_tag_assignment WHERE tag_id = ";
+
+/// The columns of an [`AssignmentRow`].
+const RETURNING_ASSIGNMENTS: &str = " RETURNING customer_id, tag_id, assigned_by, assigned_at";
 
 /// The key of the advisory lock of an assignment, before the tag's id. It holds the length, so that no two pairs of ids are
 /// written alike.

@@ -5,7 +5,9 @@ use crm_domain::{
     audit::AuditValue,
     ids::{AuditId, UserId},
     store_error::StoreError,
-    timeline::{StoredFields, TimelineCursor, TimelineEntry, TimelineLimit, TimelinePage, ports::TimelineReads, shown_changes},
+    timeline::{
+        StoredFields, TimelineCursor, TimelineEntry, TimelineLimit, TimelinePage, ports::TimelineReads, shown_changes,
+    },
 };
 use diesel::{
     QueryableByName,
@@ -109,13 +111,13 @@ impl QueryableByName<Pg> for TimelineLine {
 
 #[async_trait]
 impl TimelineReads for Postgres {
-    async fn list_timeline<'c>(
+    async fn list_timeline(
         &self,
         customer: &UserId,
         limit: TimelineLimit,
-        cursor: Option<&'c TimelineCursor>,
+        cursor: Option<TimelineCursor>,
     ) -> Result<Option<TimelinePage>, StoreError> {
-        let lines: Vec<TimelineLine> = self.pool.read_rows(|| page_statement(customer, limit, cursor)).await?;
+        let lines: Vec<TimelineLine> = self.pool.read_rows(|| page_statement(customer, limit, cursor.as_ref())).await?;
         if !lines.first().is_some_and(|line| line.customer_exists) {
             return Ok(None);
         }

@@ -114,12 +114,14 @@ fn meets(customer: &Customer, filter: &DirectoryFilter) -> bool {
     let is_within = |bounds: Bounds, value: Option<i32>| {
         bounds.is_empty()
             || value.is_some_and(|value| {
-                bounds.min.is_none_or(|min| min.get() <= value.into()) && bounds.max.is_none_or(|max| max.get() >= value.into())
+                bounds.min.is_none_or(|min| min.get() <= value.into())
+                    && bounds.max.is_none_or(|max| max.get() >= value.into())
             })
     };
     let is_in = |period: Option<Period>, day: Option<i32>| {
         period.is_none_or(|Period { from, until }| {
-            day.map(moment).is_some_and(|day| from.is_none_or(|from| from <= day) && until.is_none_or(|until| day < until))
+            day.map(moment)
+                .is_some_and(|day| from.is_none_or(|from| from <= day) && until.is_none_or(|until| day < until))
         })
     };
     (filter.tag_any.is_empty() || filter.tag_any.as_slice().iter().any(has))
@@ -143,20 +145,20 @@ fn customer() -> impl Strategy<Value = Customer> {
         |(id, name, phone, role, profile, figures, (created, requires_approval, tags))| {
             let (visits, spent, noshows, gems, last_visit) = figures;
             Customer {
-            id,
-            name,
-            phone,
-            role,
-            has_profile: profile > 0,
-            visits,
-            spent,
-            noshows,
-            gems,
-            last_visit,
-            created,
-            requires_approval,
-            tags,
-        }
+                id,
+                name,
+                phone,
+                role,
+                has_profile: profile > 0,
+                visits,
+                spent,
+                noshows,
+                gems,
+                last_visit,
+                created,
+                requires_approval,
+                tags,
+            }
         },
     )
 }
@@ -221,17 +223,19 @@ fn query() -> impl Strategy<Value = (DirectoryQuery, usize, Option<usize>)> {
     // The tag with the number 3 does not exist.
     let tag = prop::option::of(0..4_usize);
     let filter = prop_oneof![1 => Just(DirectoryFilter::default()), 3 => filter()];
-    (select(SortKey::ALL.to_vec()), 0..SEARCHES.len(), tag, page, filter).prop_map(|(sort, search, tag, (number, size), filter)| {
-        let slug = tag.map(|tag| format!("tag-{tag}")).unwrap_or_default();
-        let query = DirectoryQuery {
-            sort,
-            search: SearchTerm::parse(SEARCHES[search].0).unwrap(),
-            tag: TagFilter::parse(&slug).unwrap(),
-            filter,
-            page: PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(size).unwrap() },
-        };
-        (query, search, tag)
-    })
+    (select(SortKey::ALL.to_vec()), 0..SEARCHES.len(), tag, page, filter).prop_map(
+        |(sort, search, tag, (number, size), filter)| {
+            let slug = tag.map(|tag| format!("tag-{tag}")).unwrap_or_default();
+            let query = DirectoryQuery {
+                sort,
+                search: SearchTerm::parse(SEARCHES[search].0).unwrap(),
+                tag: TagFilter::parse(&slug).unwrap(),
+                filter,
+                page: PageRequest { number: PageNumber::parse(number).unwrap(), size: PageSize::parse(size).unwrap() },
+            };
+            (query, search, tag)
+        },
+    )
 }
 
 #[tokio::test]
@@ -256,7 +260,8 @@ async fn the_direct_statement_gives_what_a_plain_computation_gives() {
         for customer in &customers {
             let Customer { id, name, phone, role, visits, spent, noshows, gems, last_visit, .. } = customer;
             platform::user(&client, id, NAMES[*name].0, ROLES[*role]).await;
-            let created = "UPDATE \"user\" SET created_at = timestamptz '2026-01-01Z' + $2::int * interval '1 day' WHERE id = $1";
+            let created =
+                "UPDATE \"user\" SET created_at = timestamptz '2026-01-01Z' + $2::int * interval '1 day' WHERE id = $1";
             client.execute(created, &[&id, &customer.created]).await.unwrap();
             if customer.has_profile {
                 platform::profile(&client, id).await;
@@ -264,7 +269,10 @@ async fn the_direct_statement_gives_what_a_plain_computation_gives() {
                              last_visit_at = timestamptz '2026-01-01Z' + $6::int * interval '1 day', booking_requires_approval = $7
                            WHERE user_id = $1";
                 let approval = &customer.requires_approval;
-                client.execute(sql, &[&id, &PHONES[*phone].0, visits, spent, noshows, last_visit, approval]).await.unwrap();
+                client
+                    .execute(sql, &[&id, &PHONES[*phone].0, visits, spent, noshows, last_visit, approval])
+                    .await
+                    .unwrap();
             }
             if gems.is_some() {
                 let sql = "INSERT INTO loyalty_account (id, customer_id, gems_balance) VALUES ($1, $1, $2)";

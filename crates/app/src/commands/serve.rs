@@ -62,7 +62,11 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let postgres = Arc::new(Postgres::new(pool.clone()));
     let services = web::Data::new(Services::new(bootstrap::ports(config, postgres.clone(), &pool)?));
     // Until the process ends.
-    actix_web::rt::spawn(async move { postgres.maintain_directory_model().await });
+    let (model, keys, timeline) = (postgres.clone(), postgres.clone(), postgres);
+    actix_web::rt::spawn(async move { model.maintain_directory_model().await });
+    let clock = services.clock.clone();
+    actix_web::rt::spawn(async move { keys.sweep_idempotency_keys_regularly(clock).await });
+    actix_web::rt::spawn(async move { timeline.fill_audit_customers_to_the_end().await });
     let watched = services.clone();
     let deadline = config.http.request_timeout / 2;
     actix_web::rt::spawn(async move { watched.health.watch(deadline).await });

@@ -40,6 +40,8 @@ pub struct HttpSettings {
     pub write_timeout: Duration,
     /// The longest a request may take.
     pub request_timeout: Duration,
+    /// The longest an export may take.
+    pub export_timeout: Duration,
     /// The longest that requests in flight are waited for at shutdown.
     pub shutdown_timeout: Duration,
     /// The rate limits.

@@ -118,6 +118,11 @@ pub const SETTINGS: &[Setting] = &[
         "The longest a request may take before it is answered 503, in milliseconds.",
     ),
     setting(
+        "EXPORT_TIMEOUT_MS",
+        Some("600000"),
+        "The longest an export of the directory may take before its connection is closed, in milliseconds.",
+    ),
+    setting(
         "STARTUP_TIMEOUT_MS",
         Some("30000"),
         "The longest that a database that does not answer yet is waited for at start, in milliseconds.",

@@ -6,3 +6,4 @@ pub(super) mod docs;
 pub(super) mod health;
 pub(super) mod notes;
 pub(super) mod tags;
+pub(super) mod timeline;

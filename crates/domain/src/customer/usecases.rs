@@ -151,7 +151,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_override_of_a_customer_who_has_changed_is_refused() {
-        for (wanted, holds) in [(gate_override(), false), (GateOverride::default(), false), (GateOverride::default(), true)] {
+        for (wanted, holds) in
+            [(gate_override(), false), (GateOverride::default(), false), (GateOverride::default(), true)]
+        {
             let mut unit = MockUnitOfWork::new();
             unit.expect_lock_profile().returning(|_| Ok(Some(profile("usr_1", 3, true))));
             unit.expect_view_customer().returning(|_| Ok(Some(customer_view("usr_1"))));

@@ -93,7 +93,11 @@ pub struct Bound(i64);
 impl Bound {
     /// Accepts 0 to 2^53 − 1.
     pub fn parse(value: i128) -> Result<Self, BoundError> {
-        i64::try_from(value).ok().filter(|value| (0..=MAX_NUMBER.cast_signed()).contains(value)).map(Self).ok_or(BoundError)
+        i64::try_from(value)
+            .ok()
+            .filter(|value| (0..=MAX_NUMBER.cast_signed()).contains(value))
+            .map(Self)
+            .ok_or(BoundError)
     }
 
     /// The number.

@@ -6,7 +6,9 @@ use super::{
     CustomerSummary, DirectoryQuery, ExportError,
     ports::{CustomerExport, DirectoryReads},
 };
-use crate::{audit::AuditEntry, clock::Clock, ids::Ids, page::Page, role::Actor, store_error::StoreError, unit_of_work::Store};
+use crate::{
+    audit::AuditEntry, clock::Clock, ids::Ids, page::Page, role::Actor, store_error::StoreError, unit_of_work::Store,
+};
 
 /// The directory's use cases.
 pub struct Directory {
@@ -66,9 +68,10 @@ mod tests {
 
     async fn export(store: Arc<dyn Store>, is_free: bool) -> Result<Box<dyn CustomerExport>, ExportError> {
         let mut reads = MockDirectoryReads::new();
-        reads.expect_begin_export().times(1).returning(move |_| {
-            Ok(is_free.then(|| Box::new(MockCustomerExport::new()) as Box<dyn CustomerExport>))
-        });
+        reads
+            .expect_begin_export()
+            .times(1)
+            .returning(move |_| Ok(is_free.then(|| Box::new(MockCustomerExport::new()) as Box<dyn CustomerExport>)));
         let directory =
             Directory { store, reads: Arc::new(reads), clock: clock(), ids: Arc::new(SequentialIds::default()) };
         directory.export(&actor("usr_manager", Role::Manager), &query()).await

@@ -60,7 +60,13 @@ pub trait NoteWrites {
     ) -> Result<(), StoreError>;
 
     /// Pins a locked note, or removes its pin.
-    async fn save_pin(&mut self, note: &NoteId, pinned: bool, by: &UserId, at: OffsetDateTime) -> Result<(), StoreError>;
+    async fn save_pin(
+        &mut self,
+        note: &NoteId,
+        pinned: bool,
+        by: &UserId,
+        at: OffsetDateTime,
+    ) -> Result<(), StoreError>;
 
     /// The note as it is now.
     async fn view_note(&mut self, note: &NoteId) -> Result<Option<ListedNote>, StoreError>;

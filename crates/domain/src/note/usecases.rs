@@ -125,7 +125,12 @@ impl Notes {
     }
 
     /// A page of what the note said before, newest first.
-    pub async fn revisions(&self, customer: &UserId, note: &NoteId, page: PageRequest) -> Result<Page<Revision>, NoteError> {
+    pub async fn revisions(
+        &self,
+        customer: &UserId,
+        note: &NoteId,
+        page: PageRequest,
+    ) -> Result<Page<Revision>, NoteError> {
         self.reads.list_revisions(customer, note, page).await?.found()
     }
 }
@@ -163,12 +168,10 @@ mod tests {
     /// A unit of work that looks once for what the note refers to.
     fn unit_that_finds(customer_exists: bool, booking_is_of_customer: bool) -> MockUnitOfWork {
         let mut unit = MockUnitOfWork::new();
-        unit.expect_find_note_target()
-            .times(1)
-            .returning(move |_| {
-                let author_name = Some("Desk".to_owned());
-                Ok(NoteTarget { customer_exists, booking_is_of_customer, author_name })
-            });
+        unit.expect_find_note_target().times(1).returning(move |_| {
+            let author_name = Some("Desk".to_owned());
+            Ok(NoteTarget { customer_exists, booking_is_of_customer, author_name })
+        });
         unit
     }
 
@@ -276,7 +279,11 @@ mod tests {
         notes.update(actor, &note.customer, &note.id, wanted, &precondition).await
     }
 
-    async fn delete(unit: MockUnitOfWork, actor: &Actor, precondition: Precondition<'_, ListedNote>) -> Result<(), NoteError> {
+    async fn delete(
+        unit: MockUnitOfWork,
+        actor: &Actor,
+        precondition: Precondition<'_, ListedNote>,
+    ) -> Result<(), NoteError> {
         let ListedNote { note, .. } = listed_note();
         notes(store_of(unit), MockNoteReads::new()).delete(actor, &note.customer, &note.id, &precondition).await
     }
@@ -317,7 +324,10 @@ mod tests {
     async fn a_note_is_deleted_by_its_author_and_audited() {
         let mut unit = unit_with_note();
         unit.expect_delete_note().times(1).returning(|_| Ok(()));
-        unit.expect_insert_audit_entry().times(1).withf(|entry| entry.change.new_values.is_none()).returning(|_| Ok(()));
+        unit.expect_insert_audit_entry()
+            .times(1)
+            .withf(|entry| entry.change.new_values.is_none())
+            .returning(|_| Ok(()));
         unit.expect_commit().times(1).returning(|| Ok(()));
         delete(unit, &actor("usr_desk", Role::Receptionist), Precondition::none()).await.unwrap();
 

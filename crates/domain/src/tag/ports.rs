@@ -77,10 +77,9 @@ pub trait TagWrites {
     /// gives the new assignments. [`StoreError::Missing`] when a customer was deleted.
     async fn copy_assignments(&mut self, tag: &TagId, into: &TagId) -> Result<Vec<Assignment>, StoreError>;
 
-    /// Takes the tag off these customers, or off everyone, and gives the removed assignments.
-    async fn delete_assignments<'c>(
-        &mut self,
-        tag: &TagId,
-        customers: Option<&'c [UserId]>,
-    ) -> Result<Vec<Assignment>, StoreError>;
+    /// Takes the tag off these customers, and gives the removed assignments.
+    async fn delete_assignments(&mut self, tag: &TagId, customers: &[UserId]) -> Result<Vec<Assignment>, StoreError>;
+
+    /// Takes the tag off everyone, and gives the removed assignments.
+    async fn delete_all_assignments(&mut self, tag: &TagId) -> Result<Vec<Assignment>, StoreError>;
 }

@@ -148,11 +148,10 @@ impl Tags {
                 }
             }
             let now = self.clock.now();
-            let removed = unit.delete_assignments(id, None).await?;
+            let removed = unit.delete_all_assignments(id).await?;
             unit.delete_tag(id).await?;
             let changes = removed.iter().map(Assignment::deletion).chain([tag.deletion()]);
-            unit.insert_audit_entries(&self.entries(actor, changes, now)).await
-                .map_err(TagError::from)
+            unit.insert_audit_entries(&self.entries(actor, changes, now)).await.map_err(TagError::from)
         });
         deleted.await
     }
@@ -171,7 +170,7 @@ impl Tags {
             let now = self.clock.now();
             // First added, then removed: the other order could make this and a deletion of a customer wait for each other.
             let added = unit.copy_assignments(id, into).await?;
-            let removed = unit.delete_assignments(id, None).await?;
+            let removed = unit.delete_all_assignments(id).await?;
             unit.delete_tag(id).await?;
             let added = added.iter().map(Assignment::creation);
             let changes = added.chain(removed.iter().map(Assignment::deletion)).chain([tag.deletion()]);
@@ -183,7 +182,12 @@ impl Tags {
 
     /// Assigns a tag to many customers and takes it off others: all of it, or nothing. Idempotent. Unknown customers are
     /// named, not refused.
-    pub async fn assign_many(&self, actor: &Actor, tag: &TagId, bulk: &BulkAssignment) -> Result<BulkOutcome, TagError> {
+    pub async fn assign_many(
+        &self,
+        actor: &Actor,
+        tag: &TagId,
+        bulk: &BulkAssignment,
+    ) -> Result<BulkOutcome, TagError> {
         let assigned = self.store.transaction_on_many(async |unit: &mut dyn UnitOfWork| {
             if !unit.hold_tag(tag).await? {
                 return Err(TagError::NotFound);
@@ -197,7 +201,7 @@ impl Tags {
             });
             let assignments: Vec<Assignment> = assignments.collect();
             let added = unit.insert_assignments(&assignments).await?;
-            let removed = unit.delete_assignments(tag, Some(&bulk.remove())).await?;
+            let removed = unit.delete_assignments(tag, &bulk.remove()).await?;
             let changes = added.iter().map(Assignment::creation).chain(removed.iter().map(Assignment::deletion));
             unit.insert_audit_entries(&self.entries(actor, changes, now)).await?;
             let is_changed = |id: &UserId| removed.iter().any(|assignment| assignment.customer == *id);

@@ -11,10 +11,10 @@ use crate::{ids::UserId, store_error::StoreError};
 pub trait TimelineReads: Send + Sync {
     /// A page of the customer's timeline, newest first, after `cursor`; `None` when no user with that id has a customer
     /// profile.
-    async fn list_timeline<'c>(
+    async fn list_timeline(
         &self,
         customer: &UserId,
         limit: TimelineLimit,
-        cursor: Option<&'c TimelineCursor>,
+        cursor: Option<TimelineCursor>,
     ) -> Result<Option<TimelinePage>, StoreError>;
 }

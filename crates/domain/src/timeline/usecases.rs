@@ -17,7 +17,7 @@ impl Timeline {
         &self,
         customer: &UserId,
         limit: TimelineLimit,
-        cursor: Option<&TimelineCursor>,
+        cursor: Option<TimelineCursor>,
     ) -> Result<TimelinePage, TimelineError> {
         self.reads.list_timeline(customer, limit, cursor).await?.ok_or(TimelineError::CustomerNotFound)
     }

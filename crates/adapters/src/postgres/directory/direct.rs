@@ -133,8 +133,7 @@ fn matched<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
 
 /// Adds the conditions on the tags of the user `u`. `required` are those that no join requires.
 fn tags<'q>(mut statement: Statement<'q>, filter: &'q DirectoryFilter, required: &[&'q TagFilter]) -> Statement<'q> {
-    const HAS_TAG: &str =
-        " (SELECT FROM customer_tag_assignment x JOIN customer_tag y ON y.id = x.tag_id WHERE x.customer_id = u.id AND y.slug = ";
+    const HAS_TAG: &str = " (SELECT FROM customer_tag_assignment x JOIN customer_tag y ON y.id = x.tag_id WHERE x.customer_id = u.id AND y.slug = ";
     for slug in required {
         statement = statement.sql(" AND EXISTS").sql(HAS_TAG).text(slug.as_str()).sql(")");
     }
@@ -142,12 +141,11 @@ fn tags<'q>(mut statement: Statement<'q>, filter: &'q DirectoryFilter, required:
         statement = statement.sql(" AND EXISTS").sql(HAS_TAG).sql("ANY (").texts(filter.tag_any.as_texts()).sql("))");
     }
     if !filter.tag_none.is_empty() {
-        statement = statement.sql(" AND NOT EXISTS").sql(HAS_TAG).sql("ANY (").texts(filter.tag_none.as_texts()).sql("))");
+        statement =
+            statement.sql(" AND NOT EXISTS").sql(HAS_TAG).sql("ANY (").texts(filter.tag_none.as_texts()).sql("))");
     }
     match filter.tagged {
-        Some(true) => {
-            statement.sql(" AND EXISTS (SELECT FROM customer_tag_assignment x WHERE x.customer_id = u.id)")
-        }
+        Some(true) => statement.sql(" AND EXISTS (SELECT FROM customer_tag_assignment x WHERE x.customer_id = u.id)"),
         Some(false) => {
             statement.sql(" AND NOT EXISTS (SELECT FROM customer_tag_assignment x WHERE x.customer_id = u.id)")
         }

@@ -55,7 +55,10 @@ impl CustomerExport for PgCustomerExport {
 
 impl Postgres {
     /// Begins an export; `None` when two are under way, here or in other instances.
-    pub(super) async fn open_export(&self, query: &DirectoryQuery) -> Result<Option<Box<dyn CustomerExport>>, StoreError> {
+    pub(super) async fn open_export(
+        &self,
+        query: &DirectoryQuery,
+    ) -> Result<Option<Box<dyn CustomerExport>>, StoreError> {
         let mut attempt = 1;
         loop {
             let mut connection = self.pool.begin_export().await?;
@@ -68,9 +71,10 @@ impl Postgres {
                 connection.end("COMMIT").await.map_err(store_error)?;
                 return Ok(None);
             }
-            let state = match self.directory_model.is_usable() {
-                true => connection.rows(state_columns(Statement::new("SELECT"))).await.map_err(store_error)?,
-                false => Vec::new(),
+            let state = if self.directory_model.is_usable() {
+                connection.rows(state_columns(Statement::new("SELECT"))).await.map_err(store_error)?
+            } else {
+                Vec::new()
             };
             let statement = match state.first() {
                 Some(StateRow { is_usable: Some(true), pending: 0 }) => {

@@ -39,9 +39,7 @@ pub(super) fn figures<'q>(mut statement: Statement<'q>, filter: &DirectoryFilter
     if *filter != DirectoryFilter::default() {
         statement = statement.prepared_each_time();
     }
-    for (bounds, name) in
-        [(spent, names.spent), (visits, names.visits), (noshows, names.noshows), (gems, names.gems)]
-    {
+    for (bounds, name) in [(spent, names.spent), (visits, names.visits), (noshows, names.noshows), (gems, names.gems)] {
         statement = within_bounds(statement, *bounds, name);
     }
     for (period, name) in [(last_visit, names.last_visit), (created, names.created)] {
@@ -50,7 +48,8 @@ pub(super) fn figures<'q>(mut statement: Statement<'q>, filter: &DirectoryFilter
         }
     }
     if let Some(has_visited) = visited {
-        statement = statement.sql(" AND ").sql(names.last_visit).sql(if *has_visited { " IS NOT NULL" } else { " IS NULL" });
+        statement =
+            statement.sql(" AND ").sql(names.last_visit).sql(if *has_visited { " IS NOT NULL" } else { " IS NULL" });
     }
     if let Some(requires_approval) = requires_approval {
         statement = statement.sql(if *requires_approval { " AND " } else { " AND NOT " }).sql(names.requires_approval);

@@ -43,7 +43,11 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         // The fence keeps PostgreSQL from walking an index in the order of the page.
         statement = matching(statement, query, words, &required).sql(" OFFSET 0) e");
     } else {
-        statement = words.patterns(statement).sql(", found AS MATERIALIZED (SELECT e.user_id, ").sql(order.column).sql(" AS key");
+        statement = words
+            .patterns(statement)
+            .sql(", found AS MATERIALIZED (SELECT e.user_id, ")
+            .sql(order.column)
+            .sql(" AS key");
         statement = matching(statement, query, words, &required).sql(
             "), chosen AS MATERIALIZED (SELECT count(*) AS n FROM found), \
              keys AS MATERIALIZED (SELECT z.* FROM (SELECT e.user_id, e.key FROM found e",
@@ -68,10 +72,7 @@ pub(super) fn export_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>)
     if !words.is_empty() {
         statement = words.patterns(statement).sql(", ");
     }
-    statement = statement
-        .sql("one AS (SELECT) SELECT r.* FROM (SELECT e.user_id, ")
-        .sql(order.column)
-        .sql(" AS key");
+    statement = statement.sql("one AS (SELECT) SELECT r.* FROM (SELECT e.user_id, ").sql(order.column).sql(" AS key");
     // In the order of an index, which PostgreSQL walks where that is cheaper than sorting.
     matching(statement, query, words, &required)
         .sql(" ORDER BY ")
@@ -87,7 +88,11 @@ pub(super) fn export_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>)
 }
 
 /// Adds the ids of the tags that the filter names, each set as a CTE with one row.
-fn resolve_tags<'q>(mut statement: Statement<'q>, query: &'q DirectoryQuery, required: &[&'q TagFilter]) -> Statement<'q> {
+fn resolve_tags<'q>(
+    mut statement: Statement<'q>,
+    query: &'q DirectoryQuery,
+    required: &[&'q TagFilter],
+) -> Statement<'q> {
     if !required.is_empty() {
         // The rarest of them gives the entries to go through. A slug that no tag has gives none.
         statement = statement
@@ -125,7 +130,8 @@ fn matching<'q>(
     if required.is_empty() {
         statement = statement.sql("''");
     } else {
-        statement = statement.sql("(SELECT ids[1] FROM required) AND (SELECT n FROM required) = ").bigint(count(required));
+        statement =
+            statement.sql("(SELECT ids[1] FROM required) AND (SELECT n FROM required) = ").bigint(count(required));
     }
     for place in 2..=count(required) {
         statement = statement

@@ -1,6 +1,6 @@
 //! Customers: one profile, the gates.
 
-use actix_web::{HttpResponse, http::StatusCode};
+use actix_web::http::StatusCode;
 use crm_domain::{
     customer::{CustomerView, GateOverride, NoShowCount, Profile},
     ids::UserId,
@@ -18,10 +18,12 @@ use crate::{
             caller::Caller,
             field::{Field, RawFields, optional},
             path::PathOf,
+            precondition::{IfMatch, IfMatchHeader},
             validation::collect_errors,
         },
         response::{
-            envelope::{self, Success},
+            entity_tag::EntityTag,
+            envelope::{Answer, Success},
             error::HandlerResult,
             timestamp::{IsoDate, Rfc3339},
         },
@@ -138,18 +140,25 @@ impl From<CustomerView> for CustomerViewResponse {
     tag = "customers",
     params(CustomerPath),
     responses(
-        (status = 200, description = "The customer.", body = Success<CustomerResponse<CustomerViewResponse>>),
+        (
+            status = 200,
+            description = "The customer.",
+            body = Success<CustomerResponse<CustomerViewResponse>>,
+            headers(("ETag" = String, description = "Changes whenever anything shown does; for `If-Match`."))
+        ),
         (status = 404, description = "No user with that id has a profile.")
     )
 )]
 pub(in crate::http) async fn find_customer(services: ServicesData, path: PathOf) -> HandlerResult {
     let id = path.id("id", UserId::parse)?;
-    let customer = services.customers.find(&id).await?;
-    Ok(success(CustomerViewResponse::from(customer)))
+    let customer = CustomerViewResponse::from(services.customers.find(&id).await?);
+    let entity_tag = EntityTag::of(&customer);
+    Ok(Answer::new(StatusCode::OK, CustomerResponse { customer }).tagged(entity_tag).into())
 }
 
-fn success(customer: impl Serialize) -> HttpResponse {
-    envelope::success(StatusCode::OK, CustomerResponse { customer })
+/// The entity tag of a customer, as `GET /api/customers/{id}` shows them.
+fn entity_tag(customer: &CustomerView) -> EntityTag {
+    EntityTag::of(&CustomerViewResponse::from(customer.clone()))
 }
 
 #[derive(Debug, Validate, ToSchema)]
@@ -273,10 +282,15 @@ impl From<Profile> for ProfileResponse {
     patch,
     path = "/api/customers/{id}",
     tag = "customers",
-    params(CustomerPath),
+    params(CustomerPath, IfMatchHeader),
     request_body = OverrideGatesRequest,
     responses(
-        (status = 200, description = "The whole profile row.", body = Success<CustomerResponse<ProfileResponse>>),
+        (
+            status = 200,
+            description = "The whole profile row.",
+            body = Success<CustomerResponse<ProfileResponse>>,
+            headers(("ETag" = String, description = "That of the customer, as `GET` answers it now."))
+        ),
         (status = 404, description = "No user with that id has a profile.")
     )
 )]
@@ -284,14 +298,18 @@ pub(in crate::http) async fn override_gates(
     services: ServicesData,
     caller: Caller,
     path: PathOf,
+    if_match: IfMatch,
     body: OptionalBodyOf<OverrideGatesRequest>,
 ) -> HandlerResult {
-    let (id, body) = collect_errors(path.id("id", UserId::parse), body.0)?;
+    let path_and_header = collect_errors(path.id("id", UserId::parse), if_match.0);
+    let ((id, required), body) = collect_errors(path_and_header, body.0)?;
     let OverrideGatesRequest { noshow_count, booking_requires_approval } = body;
     let wanted = GateOverride {
         noshow_count: noshow_count.optional(),
         booking_requires_approval: booking_requires_approval.optional(),
     };
-    let profile = services.customers.override_gates(&caller.0, &id, wanted).await?;
-    Ok(success(ProfileResponse::from(profile)))
+    let precondition = required.precondition(entity_tag);
+    let (profile, customer) = services.customers.override_gates(&caller.0, &id, wanted, &precondition).await?;
+    let answer = Answer::new(StatusCode::OK, CustomerResponse { customer: ProfileResponse::from(profile) });
+    Ok(answer.tagged(entity_tag(&customer)).into())
 }

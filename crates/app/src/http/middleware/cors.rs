@@ -15,11 +15,13 @@ use actix_web::{
 
 use crate::config::http::Origins;
 
-/// What a page may send: JSON, a request id, a trace.
-static REQUEST_HEADERS: HeaderValue = HeaderValue::from_static("content-type, x-request-id, traceparent, tracestate");
+/// What a page may send: JSON, a request id, a trace, a precondition, a key.
+static REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("content-type, x-request-id, traceparent, tracestate, if-match, idempotency-key");
 /// What a page may read besides the body.
-static RESPONSE_HEADERS: HeaderValue =
-    HeaderValue::from_static("x-request-id, retry-after, ratelimit, ratelimit-policy, traceparent");
+static RESPONSE_HEADERS: HeaderValue = HeaderValue::from_static(
+    "x-request-id, retry-after, ratelimit, ratelimit-policy, traceparent, etag, idempotent-replayed, content-disposition",
+);
 /// How long a browser may remember a preflight: Chromium's upper limit, in seconds.
 static MAX_AGE: HeaderValue = HeaderValue::from_static("7200");
 

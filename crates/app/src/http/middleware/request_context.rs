@@ -31,6 +31,7 @@ use crate::{
     config::http::HttpSettings,
     http::{
         connection::{AnswerBody, Delivery, RequestInFlight, TrackedConnection, UnreadBody},
+        request::idempotency::RequestId,
         response::{
             envelope::{self, OwnBody},
             error::ApiError,
@@ -89,6 +90,7 @@ pub(in crate::http) async fn wrap(
         began,
         is_sent: false,
     };
+    request.extensions_mut().insert(RequestId(request_id.clone()));
     let span = tracing_context::request_span(method, &request_id, request.headers());
 
     let work = async {

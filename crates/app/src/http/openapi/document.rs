@@ -8,8 +8,8 @@ use serde_json::Value;
 use utoipa::{
     IntoParams,
     openapi::{
-        Components, Content, Header, Info, License, Object, ObjectBuilder, OpenApi, Paths, Ref, RefOr, Required,
-        Response, Schema, Tag,
+        Components, Content, Header, Info, License, Object, ObjectBuilder, OneOfBuilder, OpenApi, Paths, Ref, RefOr,
+        Required, Response, Schema, Tag,
         extensions::ExtensionsBuilder,
         path::{HttpMethod, Operation, Parameter, ParameterIn},
         schema::Type,
@@ -58,6 +58,33 @@ pub(in crate::http) struct TagPath {
     tag_id: String,
 }
 
+/// The path's parameter in every operation on a tag itself.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "a description")]
+pub(in crate::http) struct OneTagPath {
+    #[param(schema_with = schemas::tag_id)]
+    id: String,
+}
+
+/// The path's other parameter, of a note.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+#[expect(dead_code, reason = "a description")]
+pub(in crate::http) struct NotePath {
+    #[param(rename = "noteId", schema_with = schemas::note_id)]
+    note_id: String,
+}
+
+/// The header in every `POST`. Only described here: handlers read it with `OnceOf`.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "a description")]
+struct IdempotencyKeyHeader {
+    #[param(rename = "Idempotency-Key", required = false, schema_with = schemas::idempotency_key)]
+    idempotency_key: String,
+}
+
 /// An endpoint, as its handler and its place in the list of routes describe it.
 pub(in crate::http) struct OperationSpec {
     pub(in crate::http) path: String,
@@ -87,6 +114,9 @@ pub(in crate::http) fn document(endpoints: impl IntoIterator<Item = OperationSpe
             }
             (name, schema)
         }));
+        if method == HttpMethod::Post {
+            describe_idempotency(&mut operation);
+        }
         paths.add_path_operation(path, vec![method], complete(operation, minimum_role));
     }
     for error in ApiError::all_kinds() {
@@ -109,7 +139,7 @@ pub(in crate::http) fn document(endpoints: impl IntoIterator<Item = OperationSpe
     document.components = Some(components);
     let tags = [
         ("customers", "The directory, profiles and booking gates."),
-        ("notes", "What the front desk writes down about a customer."),
+        ("notes", "What the front desk writes down about a customer, and what it said before."),
         ("tags", "Tags, and which customers have them."),
         ("health", "For orchestrators, proxies and the status page. No session."),
     ];
@@ -148,6 +178,27 @@ fn session_cookie() -> SecurityScheme {
     )))
 }
 
+/// Adds what holds for every `POST`: its key, and that an answer may be the first one again.
+fn describe_idempotency(operation: &mut Operation) {
+    operation
+        .parameters
+        .get_or_insert_default()
+        .extend(IdempotencyKeyHeader::into_params(|| None).into_iter().map(RefOr::T));
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && status.starts_with('2')
+        {
+            response.headers.insert("Idempotent-Replayed".to_owned(), header_ref("Idempotent-Replayed"));
+        }
+    }
+    for error in [ApiError::IdempotencyKeyReused, ApiError::RequestInProgress] {
+        let name = component_name(&error);
+        let status = error.status().as_str().to_owned();
+        // A 409 may have another reason, too, of which the handler's attribute tells.
+        operation.responses.responses.entry(status).or_insert_with(|| Ref::from_response_name(name).into());
+    }
+}
+
 /// Adds what holds for every endpoint.
 fn complete(mut operation: Operation, minimum_role: Option<Role>) -> Operation {
     let id = operation.operation_id.clone().unwrap_or_default();
@@ -176,6 +227,12 @@ fn complete(mut operation: Operation, minimum_role: Option<Role>) -> Operation {
 
     let takes_input = operation.parameters.is_some() || operation.request_body.is_some();
     let takes_body = operation.request_body.is_some();
+    let is_idempotent = operation.responses.responses.contains_key("422");
+    let has_precondition = operation
+        .parameters
+        .iter()
+        .flatten()
+        .any(|parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "If-Match"));
     let responses = &mut operation.responses.responses;
     for error in ApiError::all_kinds() {
         let status = error.status().as_str().to_owned();
@@ -188,13 +245,26 @@ fn complete(mut operation: Operation, minimum_role: Option<Role>) -> Operation {
             // The handler's attribute tells whether, and when.
             ApiError::NotFound(_) | ApiError::Conflict(_) => {
                 if let Some(RefOr::T(response)) = responses.get_mut(&status) {
-                    response.content = error_response(&error).content;
+                    let mut content = error_response(&error).content;
+                    if let (true, "409", Some(RefOr::T(content))) = (is_idempotent, &*status, content.get_mut(JSON)) {
+                        content.schema = Some(
+                            OneOfBuilder::new()
+                                .item(Ref::from_schema_name(component_name(&error)))
+                                .item(Ref::from_schema_name(component_name(&ApiError::RequestInProgress)))
+                                .into(),
+                        );
+                    }
+                    response.content = content;
                 }
             }
+            ApiError::PreconditionFailed if !has_precondition => {}
             ApiError::PayloadTooLarge | ApiError::UnsupportedMediaType if !takes_body => {}
-            ApiError::Invalid(..) => {}
+            // The last two are described with the key.
+            ApiError::Invalid(..) | ApiError::IdempotencyKeyReused | ApiError::RequestInProgress => {}
             ApiError::PayloadTooLarge
             | ApiError::UnsupportedMediaType
+            | ApiError::PreconditionFailed
+            | ApiError::InUse(_)
             // Of the same address, by a method that is not described.
             | ApiError::MethodNotAllowed
             | ApiError::Unauthenticated
@@ -235,7 +305,7 @@ fn header_ref(name: &str) -> RefOr<Header> {
 }
 
 /// The headers that answers refer to.
-fn headers() -> [(String, RefOr<Header>); 4] {
+fn headers() -> [(String, RefOr<Header>); 5] {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     [
         (
@@ -254,6 +324,11 @@ fn headers() -> [(String, RefOr<Header>); 4] {
             ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)),
             "Seconds to wait before trying again.",
         ),
+        (
+            "Idempotent-Replayed",
+            text().enum_values(Some(["true"])),
+            "The first answer to a request with this idempotency key, given again. Absent from a first answer.",
+        ),
     ]
     .map(|(name, schema, about)| {
         let mut header = Header::new(schema.build());
@@ -269,7 +344,7 @@ fn error_response(error: &ApiError) -> Response {
     let mut response = Response::new(error.description());
     response.content.insert(JSON.to_owned(), RefOr::T(content));
     add_headers(&mut response, true);
-    if matches!(error, ApiError::RateLimited { .. } | ApiError::Unavailable(_)) {
+    if matches!(error, ApiError::RateLimited { .. } | ApiError::RequestInProgress | ApiError::Unavailable(_)) {
         response.headers.insert("Retry-After".to_owned(), header_ref("Retry-After"));
     }
     response
@@ -318,6 +393,12 @@ fn error_schema(error: &ApiError) -> Object {
         inner = inner.property("details", details);
         required.push("details");
     }
+    if matches!(error, ApiError::Conflict(_)) {
+        let count = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1));
+        let about = "Of a tag that is in use: how many customers have it.";
+        let details = ObjectBuilder::new().property("customerCount", count).required("customerCount");
+        inner = inner.property("details", details.description(Some(about)));
+    }
     for name in required {
         inner = inner.required(name);
     }
@@ -330,12 +411,15 @@ fn error_schema(error: &ApiError) -> Object {
         .build()
 }
 
+/// The one key of an answer that a request must ask for.
+const SOMETIMES_ABSENT: &str = "customerCount";
+
 /// An answer's keys are always there (contract, "Envelope"): utoipa takes an `Option` for one that may be absent. Also in
 /// what it has written out within.
 fn require_all(schema: &mut RefOr<Schema>) {
     match schema {
         RefOr::T(Schema::Object(object)) => {
-            object.required = object.properties.keys().cloned().collect();
+            object.required = object.properties.keys().filter(|key| *key != SOMETIMES_ABSENT).cloned().collect();
             object.properties.values_mut().for_each(require_all);
         }
         RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),

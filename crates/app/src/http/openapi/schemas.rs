@@ -5,9 +5,11 @@
 
 use crm_domain::{
     directory::{MAX_SEARCH, MAX_TAGS, SortKey},
+    idempotency::MAX_KEY,
     note::MAX_CONTENT,
     page::{DEFAULT_SIZE, MAX_NUMBER, MAX_SIZE},
-    tag::MAX_NAME,
+    tag::{MAX_BULK, MAX_DESCRIPTION, MAX_NAME},
+    timeline::{DEFAULT_LIMIT, MAX_LIMIT},
 };
 use utoipa::openapi::{
     Array, Object, ObjectBuilder,
@@ -44,6 +46,64 @@ pub(crate) fn id() -> Object {
 /// A customer's id, in a path.
 pub(crate) fn customer_id() -> Object {
     opaque().description(Some("The customer's id: the user's. Opaque text, to be percent-encoded.")).build()
+}
+
+/// A note's id, in a path.
+pub(crate) fn note_id() -> Object {
+    opaque().description(Some("The note's id. Opaque text, to be percent-encoded.")).build()
+}
+
+/// `If-Match`.
+pub(crate) fn if_match() -> Object {
+    text()
+        .description(Some(
+            "The entity tag of the state that is to be changed (several, separated by commas, or `*` for any). In another state nothing is changed: 412.",
+        ))
+        .build()
+}
+
+/// `Idempotency-Key`.
+pub(crate) fn idempotency_key() -> Object {
+    text()
+        .min_length(Some(1))
+        .max_length(Some(MAX_KEY))
+        .pattern(Some("^[!-~]+$"))
+        .description(Some(
+            "A name for this request that the caller makes up. The same request with the same key gets the first answer again within 24 hours, and nothing happens twice.",
+        ))
+        .build()
+}
+
+/// `limit`.
+pub(crate) fn timeline_limit() -> Object {
+    integer(1, MAX_LIMIT).default(Some(DEFAULT_LIMIT.into())).description(Some("The most entries.")).build()
+}
+
+/// `cursor`.
+pub(crate) fn cursor() -> Object {
+    text().description(Some("The `nextCursor` of the part before. Opaque.")).build()
+}
+
+/// What changed, by field.
+pub(crate) fn changes() -> Object {
+    let any = || ObjectBuilder::new().schema_type(SchemaType::AnyValue);
+    let change = ObjectBuilder::new().property("from", any()).required("from").property("to", any()).required("to");
+    ObjectBuilder::new().additional_properties(Some(change)).build()
+}
+
+/// `counts`.
+pub(crate) fn counts() -> Object {
+    flag("Whether each tag has `customerCount`: how many customers of the directory have it.")
+}
+
+/// `unassign`.
+pub(crate) fn unassign() -> Object {
+    flag("`true`: takes the tag off everyone first. Otherwise customers who have it keep it from being deleted.")
+}
+
+/// Ids of customers.
+pub(crate) fn customer_ids() -> Array {
+    opaque().to_array_builder().max_items(Some(MAX_BULK)).build()
 }
 
 /// A tag's id, in a path.
@@ -177,6 +237,36 @@ pub(crate) fn tag_name() -> Object {
 /// A tag's colour.
 pub(crate) fn color() -> Object {
     text().pattern(Some("^#[0-9a-fA-F]{6}$")).examples(["#1A2b3C"]).description(Some("Kept as given.")).build()
+}
+
+/// A tag's new name.
+pub(crate) fn new_tag_name() -> Object {
+    trimmed(MAX_NAME)
+        .examples(["Front Row"])
+        .description(Some(format!("Trimmed; 1 to {MAX_NAME} characters then. The slug stays as it is.")))
+        .build()
+}
+
+fn or_null(schema: ObjectBuilder) -> ObjectBuilder {
+    schema.schema_type(SchemaType::from_iter([Type::String, Type::Null]))
+}
+
+/// A tag's colour; `null` clears it.
+pub(crate) fn color_or_null() -> Object {
+    or_null(text())
+        .pattern(Some("^#[0-9a-fA-F]{6}$"))
+        .examples(["#1A2b3C"])
+        .description(Some("`null` clears it."))
+        .build()
+}
+
+/// What a tag is for; `null` clears it.
+pub(crate) fn description_or_null() -> Object {
+    or_null(text())
+        .pattern(Some(format!(r"^\s*[^\u0000]{{0,{MAX_DESCRIPTION}}}\s*$")))
+        .examples(["Read the notes first."])
+        .description(Some(format!("Trimmed; at most {MAX_DESCRIPTION} characters then. `null` or nothing clears it.")))
+        .build()
 }
 
 /// A note's text.

@@ -3,11 +3,12 @@
 use std::{fmt, time::Duration};
 
 use actix_web::{
-    FromRequest, HttpRequest,
+    FromRequest, HttpMessage as _, HttpRequest,
     dev::Payload,
-    http::header::{CONTENT_LENGTH, CONTENT_TYPE},
+    http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName},
     web::{self, BytesMut},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use futures_util::{StreamExt as _, future::LocalBoxFuture};
 use garde::Validate;
 use serde::{
@@ -15,6 +16,7 @@ use serde::{
     de::{Deserializer, MapAccess, Visitor},
 };
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::time::timeout;
 
 use super::{
@@ -25,6 +27,9 @@ use crate::{
     config::http::HttpSettings,
     http::response::error::{ApiError, Input},
 };
+
+/// The header of a request that may be repeated.
+pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// The most bytes a body may have: 64 KiB.
 const MAX_BODY: usize = 64 * 1024;
@@ -86,8 +91,24 @@ async fn read_body(request: &HttpRequest, mut payload: Payload) -> Result<BytesM
     let settings = request.app_data::<web::Data<HttpSettings>>();
     let deadline = settings.map_or(Duration::ZERO, |settings| settings.body_timeout);
     timeout(deadline, read).await.map_err(|_| ApiError::Unavailable("the body did not arrive in time".into()))??;
+    if request.headers().contains_key(IDEMPOTENCY_KEY) {
+        request.extensions_mut().insert(BodyDigest(digest(&[&body])));
+    }
     Ok(body)
 }
+
+/// The digest of texts, each with its length, so that no two lists of texts are written alike.
+pub(super) fn digest(texts: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(text.len().to_be_bytes());
+        hash.update(text);
+    }
+    URL_SAFE_NO_PAD.encode(hash.finalize())
+}
+
+/// The digest of the body of a request with an idempotency key.
+pub(super) struct BodyDigest(pub(super) String);
 
 fn check_size(json: bool, length: usize) -> Result<(), ApiError> {
     if !json {

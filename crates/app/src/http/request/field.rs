@@ -11,11 +11,12 @@ use crm_domain::{
     calendar,
     customer::NoShowCount,
     directory::{Bound, SearchTerm, SortKey, TagFilter},
-    ids::{BookingId, TagId},
+    ids::{BookingId, TagId, UserId},
     note::NoteContent,
     page::{PageNumber, PageSize},
-    tag::{TagColor, TagName},
+    tag::{TagColor, TagDescription, TagName},
     text,
+    timeline::TimelineLimit,
 };
 use serde_json::Value;
 use time::Date;
@@ -55,7 +56,11 @@ impl RawFields {
     }
 
     /// All values of a query's parameter that may be repeated.
-    pub(in crate::http) fn repeated<T>(&mut self, name: &str, parse: impl FnOnce(&[&str]) -> Result<T, String>) -> Field<T> {
+    pub(in crate::http) fn repeated<T>(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&[&str]) -> Result<T, String>,
+    ) -> Field<T> {
         let values = self.0.remove(name).unwrap_or_default();
         if values.is_empty() {
             return Field::Absent;
@@ -95,7 +100,9 @@ impl<T> Field<T> {
         T: PartialOrd,
     {
         match (min, &self) {
-            (Self::Present(min), Self::Present(max)) if max < min => Self::Invalid(format!("must not be less than {name}")),
+            (Self::Present(min), Self::Present(max)) if max < min => {
+                Self::Invalid(format!("must not be less than {name}"))
+            }
             _ => self,
         }
     }
@@ -174,6 +181,35 @@ field_value!(TagId, string, TagId::parse);
 field_value!(NoteContent, string, NoteContent::parse);
 field_value!(BookingId, string, BookingId::parse);
 
+/// A field that `null` clears.
+macro_rules! clearable_value {
+    ($type:ty, $parse:expr) => {
+        impl FieldValue for Option<$type> {
+            fn read(raw: &RawValue) -> Result<Self, String> {
+                if matches!(raw, RawValue::Json(Value::Null)) {
+                    return Ok(None);
+                }
+                let text = string(raw).map_err(|_| "must be a string or null".to_owned())?;
+                $parse(text).map_err(|error| error.to_string())
+            }
+        }
+    };
+}
+
+clearable_value!(TagColor, |text| TagColor::parse(text).map(Some));
+clearable_value!(TagDescription, TagDescription::parse);
+
+impl FieldValue for Vec<UserId> {
+    fn read(raw: &RawValue) -> Result<Self, String> {
+        let RawValue::Json(Value::Array(items)) = raw else { return Err("must be an array of ids".to_owned()) };
+        let id = |item: &Value| match item {
+            Value::String(text) => UserId::parse(text).map_err(|error| format!("each id {error}")),
+            _ => Err("each id must be a string".to_owned()),
+        };
+        items.iter().map(id).collect()
+    }
+}
+
 /// `true` or `false`, in a body or in a query.
 impl FieldValue for bool {
     fn read(raw: &RawValue) -> Result<Self, String> {
@@ -191,6 +227,7 @@ field_value!(Bound, decimal, Bound::parse);
 field_value!(Date, query_text, calendar::parse_date);
 field_value!(PageNumber, decimal, PageNumber::parse);
 field_value!(PageSize, decimal, PageSize::parse);
+field_value!(TimelineLimit, decimal, TimelineLimit::parse);
 field_value!(SortKey, query_text, SortKey::parse);
 field_value!(Option<SearchTerm>, query_text, SearchTerm::parse);
 field_value!(Option<TagFilter>, query_text, TagFilter::parse);

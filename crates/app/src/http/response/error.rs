@@ -10,9 +10,11 @@ use actix_web::{
 };
 use crm_domain::{
     customer::CustomerError,
+    directory::ExportError,
     note::NoteError,
     store_error::{Cause, Reference, StoreError},
     tag::TagError,
+    timeline::TimelineError,
 };
 use serde::Serialize;
 
@@ -37,9 +39,16 @@ pub(crate) enum ApiError {
     NotFound(&'static str),
     MethodNotAllowed,
     Conflict(&'static str),
+    /// So many customers are in the way.
+    InUse(u64),
+    RequestInProgress,
+    PreconditionFailed,
     PayloadTooLarge,
     UnsupportedMediaType,
-    RateLimited { retry_after_seconds: u64 },
+    IdempotencyKeyReused,
+    RateLimited {
+        retry_after_seconds: u64,
+    },
     Internal(Cause),
     Unavailable(Cause),
 }
@@ -79,9 +88,11 @@ impl ApiError {
             Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::InUse(_) | Self::RequestInProgress => StatusCode::CONFLICT,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -95,9 +106,12 @@ impl ApiError {
             Self::Forbidden => "FORBIDDEN",
             Self::NotFound(_) => "NOT_FOUND",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
-            Self::Conflict(_) => "CONFLICT",
+            Self::Conflict(_) | Self::InUse(_) => "CONFLICT",
+            Self::RequestInProgress => "REQUEST_IN_PROGRESS",
+            Self::PreconditionFailed => "PRECONDITION_FAILED",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::RateLimited { .. } => "RATE_LIMITED",
             Self::Internal(_) => "INTERNAL_ERROR",
             Self::Unavailable(_) => "SERVICE_UNAVAILABLE",
@@ -112,7 +126,10 @@ impl ApiError {
             Self::Forbidden => "The caller's role is too low, or another site's page made the request.",
             Self::NotFound(_) => "There is no such thing.",
             Self::MethodNotAllowed => "The address is known, the method is not.",
-            Self::Conflict(_) => "It exists already.",
+            Self::Conflict(_) | Self::InUse(_) => "It exists already, or it is in use.",
+            Self::RequestInProgress => "The first request with this idempotency key is still at work.",
+            Self::PreconditionFailed => "It is not in the state that `If-Match` requires. Nothing was changed.",
+            Self::IdempotencyKeyReused => "The idempotency key was used for a request with another body.",
             Self::PayloadTooLarge => "The body has more than 64 KiB.",
             Self::UnsupportedMediaType => "The body is not `application/json`.",
             Self::RateLimited { .. } => "Too many requests within the window.",
@@ -122,7 +139,7 @@ impl ApiError {
     }
 
     /// One of each kind: for the API's description. A new kind belongs here, too.
-    pub(crate) fn all_kinds() -> [Self; 11] {
+    pub(crate) fn all_kinds() -> [Self; 14] {
         [
             Self::malformed(),
             Self::Unauthenticated,
@@ -130,8 +147,11 @@ impl ApiError {
             CustomerError::NotFound.into(),
             Self::MethodNotAllowed,
             TagError::SlugTaken.into(),
+            Self::RequestInProgress,
+            Self::PreconditionFailed,
             Self::PayloadTooLarge,
             Self::UnsupportedMediaType,
+            Self::IdempotencyKeyReused,
             Self::RateLimited { retry_after_seconds: 7 },
             Self::Internal("an example".into()),
             Self::Unavailable("an example".into()),
@@ -146,6 +166,16 @@ impl ApiError {
             Self::Forbidden => "You do not have permission to perform this action.",
             Self::NotFound(message) | Self::Conflict(message) => message,
             Self::MethodNotAllowed => "This address does not support that method.",
+            Self::InUse(1) => "One customer has this tag. Take it off them first, or delete it with unassign=true.",
+            Self::InUse(count) => {
+                return format!(
+                    "{count} customers have this tag. Take it off them first, or delete it with unassign=true."
+                )
+                .into();
+            }
+            Self::RequestInProgress => "The same request is still being processed. Please try again in a moment.",
+            Self::PreconditionFailed => "It has changed since you loaded it. Load it again before you change it.",
+            Self::IdempotencyKeyReused => "This Idempotency-Key was used for another request. Use a new key.",
             Self::PayloadTooLarge => "The request body must be at most 64 KiB.",
             Self::UnsupportedMediaType => "The request body must be application/json.",
             Self::RateLimited { retry_after_seconds } => {
@@ -157,7 +187,7 @@ impl ApiError {
     }
 
     fn retryable(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Internal(_) | Self::Unavailable(_))
+        matches!(self, Self::RateLimited { .. } | Self::RequestInProgress | Self::Internal(_) | Self::Unavailable(_))
     }
 
     /// What is logged of an error that is not the client's doing.
@@ -175,6 +205,7 @@ impl ApiError {
             Self::RateLimited { retry_after_seconds } => {
                 Some(ErrorDetails::RateLimit { retry_after_seconds: *retry_after_seconds })
             }
+            Self::InUse(customer_count) => Some(ErrorDetails::InUse { customer_count: *customer_count }),
             _ => None,
         };
         ErrorBody {
@@ -218,6 +249,10 @@ enum ErrorDetails<'e> {
     RateLimit {
         retry_after_seconds: u64,
     },
+    #[serde(rename_all = "camelCase")]
+    InUse {
+        customer_count: u64,
+    },
 }
 
 impl fmt::Display for ApiError {
@@ -235,7 +270,7 @@ impl ResponseError for ApiError {
     fn error_response(&self) -> HttpResponse {
         let mut response = HttpResponse::build(self.status());
         match self {
-            Self::Unavailable(_) => response.insert_header((header::RETRY_AFTER, 1)),
+            Self::Unavailable(_) | Self::RequestInProgress => response.insert_header((header::RETRY_AFTER, 1)),
             Self::RateLimited { retry_after_seconds } => {
                 response.insert_header((header::RETRY_AFTER, *retry_after_seconds))
             }
@@ -255,6 +290,7 @@ impl From<StoreError> for ApiError {
             StoreError::Missing(Reference::Customer) => CustomerError::NotFound.into(),
             StoreError::Missing(Reference::Tag) => TagError::NotFound.into(),
             StoreError::Missing(Reference::Booking) => NoteError::BookingNotOfCustomer.into(),
+            StoreError::StillReferenced => Self::Conflict("Another part of the platform still uses it."),
             StoreError::Unexpected(cause) => Self::Internal(cause),
         }
     }
@@ -264,6 +300,7 @@ impl From<CustomerError> for ApiError {
     fn from(error: CustomerError) -> Self {
         match error {
             CustomerError::NotFound => Self::NotFound("Customer not found."),
+            CustomerError::PreconditionFailed => Self::PreconditionFailed,
             CustomerError::Store(error) => error.into(),
         }
     }
@@ -272,7 +309,10 @@ impl From<CustomerError> for ApiError {
 impl From<TagError> for ApiError {
     fn from(error: TagError) -> Self {
         match error {
-            TagError::NotFound => Self::NotFound("Tag not found."),
+            TagError::NotFound | TagError::IntoNotFound => Self::NotFound("Tag not found."),
+            TagError::InUse(count) => Self::InUse(count),
+            TagError::MergedIntoItself => Self::invalid_field("into", "must be another tag"),
+            TagError::PreconditionFailed => Self::PreconditionFailed,
             TagError::CustomerNotFound => CustomerError::NotFound.into(),
             TagError::SlugTaken => Self::Conflict("A tag with this name already exists."),
             TagError::Store(error) => error.into(),
@@ -284,10 +324,31 @@ impl From<NoteError> for ApiError {
     fn from(error: NoteError) -> Self {
         match error {
             NoteError::CustomerNotFound => CustomerError::NotFound.into(),
+            NoteError::NotFound => Self::NotFound("Note not found."),
+            NoteError::NotAuthor => Self::Forbidden,
+            NoteError::PreconditionFailed => Self::PreconditionFailed,
             NoteError::BookingNotOfCustomer => {
                 Self::invalid_field("bookingId", "must be the id of a booking of this customer")
             }
             NoteError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<TimelineError> for ApiError {
+    fn from(error: TimelineError) -> Self {
+        match error {
+            TimelineError::CustomerNotFound => CustomerError::NotFound.into(),
+            TimelineError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Busy => Self::Unavailable("two exports are under way".into()),
+            ExportError::Store(error) => error.into(),
         }
     }
 }

@@ -1,17 +1,24 @@
 //! Timestamps and dates in the contract's form ("Envelope").
 
-use serde::{Serialize, Serializer, ser::Error as _};
+use std::fmt;
+
+use serde::{Serialize, Serializer};
 use time::{Date, OffsetDateTime, UtcOffset, macros::format_description};
 
 /// A timestamp as `2025-09-10T05:30:00.000Z`.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Rfc3339(pub(in crate::http) OffsetDateTime);
 
+impl fmt::Display for Rfc3339 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        f.write_str(&self.0.to_offset(UtcOffset::UTC).format(form).map_err(|_| fmt::Error)?)
+    }
+}
+
 impl Serialize for Rfc3339 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-        let text = self.0.to_offset(UtcOffset::UTC).format(form).map_err(S::Error::custom)?;
-        serializer.serialize_str(&text)
+        serializer.collect_str(self)
     }
 }
 
@@ -19,10 +26,15 @@ impl Serialize for Rfc3339 {
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct IsoDate(pub(in crate::http) Date);
 
+impl fmt::Display for IsoDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.format(format_description!("[year]-[month]-[day]")).map_err(|_| fmt::Error)?)
+    }
+}
+
 impl Serialize for IsoDate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.0.format(format_description!("[year]-[month]-[day]")).map_err(S::Error::custom)?;
-        serializer.serialize_str(&text)
+        serializer.collect_str(self)
     }
 }
 
