@@ -175,7 +175,8 @@ fn page_statement<'q>(customer: &'q UserId, limit: TimelineLimit, cursor: Option
                SELECT true AS has_entry, l.id, l.created_at, l.created_at AS position, l.actor_id, actor.name AS actor_name, \
                  l.action::text AS action, l.entity_type, l.old_values::json AS old_values, l.new_values::json AS new_values \
                FROM (SELECT id FROM own UNION SELECT id FROM others) found \
-               CROSS JOIN LATERAL (SELECT * FROM audit_log l WHERE l.id = found.id OFFSET 0) l \
+               CROSS JOIN LATERAL (SELECT l.id, l.created_at, l.actor_id, l.action, l.entity_type, l.old_values, l.new_values \
+                 FROM audit_log l WHERE l.id = found.id OFFSET 0) l \
                LEFT JOIN \"user\" actor ON actor.id = l.actor_id \
                ORDER BY l.created_at DESC, l.id COLLATE \"C\" DESC LIMIT ",
         )

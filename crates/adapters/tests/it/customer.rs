@@ -10,6 +10,7 @@ use crm_adapters::{
 use crm_domain::{
     customer::{GateOverride, NoShowCount, ports::CustomerReads as _, usecases::Customers},
     ids::UserId,
+    precondition::Precondition,
     role::Role,
     testing::actor,
     unit_of_work::Store as _,
@@ -78,8 +79,10 @@ async fn an_override_changes_only_its_columns() {
     let postgres = database.postgres();
     let before = postgres.find_profile(&id("usr_1")).await.unwrap().unwrap();
     let wanted = GateOverride { booking_requires_approval: Some(true), ..noshow_override(3) };
-    let after =
-        customers(&postgres).override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), wanted).await.unwrap();
+    let manager = actor("usr_manager", Role::Manager);
+    let overridden = customers(&postgres).override_gates(&manager, &id("usr_1"), wanted, &Precondition::none()).await;
+    let (after, view) = overridden.unwrap();
+    assert_eq!(postgres.find_customer(&id("usr_1")).await.unwrap(), Some(view));
     let mut expected = before.clone();
     expected.noshow_count = 3;
     expected.booking_requires_approval = true;
@@ -118,7 +121,12 @@ async fn concurrent_overrides_form_a_chain_in_the_audit_log() {
             let customers = customers(&postgres);
             tokio::task::spawn_local(async move {
                 customers
-                    .override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshow_override(count))
+                    .override_gates(
+                        &actor("usr_manager", Role::Manager),
+                        &id("usr_1"),
+                        noshow_override(count),
+                        &Precondition::none(),
+                    )
                     .await
                     .unwrap()
             })
@@ -155,7 +163,14 @@ async fn a_customer_deleted_during_an_override_is_not_found() {
 
     let customers = customers(&database.postgres());
     let waiting = tokio::task::spawn_local(async move {
-        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshow_override(1)).await
+        customers
+            .override_gates(
+                &actor("usr_manager", Role::Manager),
+                &id("usr_1"),
+                noshow_override(1),
+                &Precondition::none(),
+            )
+            .await
     });
     wait_for_blocked_statement(&database).await;
     deletion.commit().await.unwrap();
@@ -195,7 +210,14 @@ async fn a_cancelled_request_leaves_no_transaction_open() {
     holder.batch_execute("SELECT 1 FROM customer_profile FOR UPDATE").await.unwrap();
     let customers = customers(&postgres);
     let waiting = tokio::task::spawn_local(async move {
-        customers.override_gates(&actor("usr_manager", Role::Manager), &id("usr_1"), noshow_override(1)).await
+        customers
+            .override_gates(
+                &actor("usr_manager", Role::Manager),
+                &id("usr_1"),
+                noshow_override(1),
+                &Precondition::none(),
+            )
+            .await
     });
     wait_for_blocked_statement(&database).await;
     waiting.abort();

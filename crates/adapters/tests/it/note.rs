@@ -61,8 +61,8 @@ async fn a_note_is_stored_as_written_and_its_audit_entry_omits_the_text() {
         .unwrap();
     let page = postgres.list_notes(&id("usr_1"), PageRequest::default()).await.unwrap().unwrap();
     assert_eq!(page.total_count, 1);
-    assert_eq!(page.items[0].note, written);
-    assert_eq!(page.items[0].author_name, "Desk Person");
+    assert_eq!(page.items[0], written);
+    assert_eq!(written.author_name, "Desk Person");
     let audit = client
         .query_one(
             "SELECT action::text, entity_type, entity_id, old_values IS NULL, audit_log::text FROM audit_log",
@@ -72,7 +72,7 @@ async fn a_note_is_stored_as_written_and_its_audit_entry_omits_the_text() {
         .unwrap();
     assert_eq!(audit.get::<_, String>(0), "create");
     assert_eq!(audit.get::<_, String>(1), "customer_note");
-    assert_eq!(audit.get::<_, String>(2), written.id.to_string());
+    assert_eq!(audit.get::<_, String>(2), written.note.id.to_string());
     assert!(audit.get::<_, bool>(3));
     assert!(!audit.get::<_, String>(4).contains("ammonia"));
 }

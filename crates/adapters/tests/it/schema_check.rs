@@ -22,13 +22,20 @@ use crm_domain::{
     customer::{GateOverride, NoShowCount, ports::CustomerReads as _, usecases::Customers},
     directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
     health::StoreHealth as _,
-    ids::{BookingId, UserId},
-    note::{NoteContent, usecases::Notes},
+    idempotency::{
+        IdempotentRequest, KeptAnswer,
+        usecases::{Idempotency, Outcome},
+    },
+    ids::{BookingId, TagId, UserId},
+    note::{NoteContent, NoteUpdate, usecases::Notes},
     page::PageRequest,
+    precondition::Precondition,
+    role::Actor,
     session::Sessions as _,
     store_error::StoreError,
-    tag::{TagError, TagName, usecases::Tags},
-    testing::{SequentialIds, clock},
+    tag::{BulkAssignment, TagError, TagName, TagUpdate, usecases::Tags},
+    testing::{NOW, SequentialIds, clock},
+    timeline::{TimelineLimit, ports::TimelineReads as _},
 };
 use tokio_postgres::Client;
 
@@ -413,7 +420,8 @@ async fn use_every_port(pool: &Pool, cookie: &str) -> Result<(), Box<dyn Error>>
     notes.write(&desk, customer.clone(), NoteContent::parse("patch test").unwrap(), booking).await?;
     let gate_override =
         GateOverride { noshow_count: Some(NoShowCount::parse(3).unwrap()), booking_requires_approval: Some(true) };
-    assert_eq!(customers.override_gates(&desk, &customer, gate_override).await?.noshow_count, 3);
+    let overridden = customers.override_gates(&desk, &customer, gate_override, &Precondition::none()).await?;
+    assert_eq!(overridden.0.noshow_count, 3);
     assert_eq!(customers.find(&customer).await?.tags.len(), 1);
     assert!(postgres.find_profile(&customer).await?.is_some());
     for sort in SortKey::ALL {
@@ -424,7 +432,54 @@ async fn use_every_port(pool: &Pool, cookie: &str) -> Result<(), Box<dyn Error>>
     }
     assert_eq!(notes.list(&customer, PageRequest::default()).await?.total_count, 1);
     assert_eq!(tags.list().await?.len(), 1);
+    assert_eq!(tags.list_counted().await?[0].customer_count, 1);
     tags.unassign(&desk, &customer, &tag.id).await?;
+    use_ports_of_extensions(&postgres, &desk, &notes, &tags, &tag.id).await
+}
+
+/// What is offered beyond the platform's contract.
+async fn use_ports_of_extensions(
+    postgres: &Arc<Postgres>,
+    desk: &Actor,
+    notes: &Notes,
+    tags: &Tags,
+    tag: &TagId,
+) -> Result<(), Box<dyn Error>> {
+    let customer = UserId::parse("usr_1").unwrap();
+    let note = notes.list(&customer, PageRequest::default()).await?.items.remove(0).note.id;
+    for (text, pinned) in [("patch test passed", true), ("patch test passed twice", false)] {
+        let update = NoteUpdate { content: Some(NoteContent::parse(text).unwrap()), pinned: Some(pinned) };
+        notes.update(desk, &customer, &note, update, &Precondition::none()).await?;
+    }
+    assert_eq!(notes.revisions(&customer, &note, PageRequest::default()).await?.total_count, 2);
+    notes.delete(desk, &customer, &note, &Precondition::none()).await?;
+
+    let update = TagUpdate { name: TagName::parse("Gold").ok(), color: Some(None), description: Some(None) };
+    tags.update(desk, tag, update, &Precondition::none()).await?;
+    let other = tags.create(desk, &TagName::parse("Other").unwrap(), None).await?;
+    let bulk = BulkAssignment::new(std::slice::from_ref(&customer), &[]).unwrap();
+    assert_eq!(tags.assign_many(desk, &other.id, &bulk).await?.assigned, 1);
+    tags.merge(desk, &other.id, tag).await?;
+    tags.delete(desk, tag, true, &Precondition::none()).await?;
+
+    assert!(
+        postgres
+            .list_timeline(&customer, TimelineLimit::default(), None)
+            .await?
+            .is_some_and(|page| page.entries.len() > 5)
+    );
+    assert!(postgres.fill_audit_customers().await?);
+    let request = IdempotentRequest { scope: "scope".to_owned(), body: "body".to_owned() };
+    let idempotency = Idempotency { store: postgres.clone(), clock: clock() };
+    let answer = KeptAnswer { status: 201, body: Some("{}".to_owned()), entity_tag: None, note: None };
+    for is_repeated in [false, true] {
+        let work = async |_| Ok::<_, StoreError>(());
+        let outcome = idempotency.run(request.clone(), work, |_| Some(answer.clone())).await?;
+        assert_eq!(matches!(outcome, Outcome::Replayed(_)), is_repeated);
+    }
+    postgres.sweep_idempotency_keys(NOW).await?;
+    let mut export = postgres.begin_export(&DirectoryQuery::default()).await?.expect("a free place");
+    assert_eq!(export.next_customers().await?.len(), 1);
     Ok(())
 }
 
@@ -441,7 +496,8 @@ async fn reset(client: &Client) {
     client
         .batch_execute(
             "DELETE FROM audit_log; DELETE FROM customer_note; DELETE FROM customer_tag_assignment;
-             DELETE FROM customer_tag;
+             DELETE FROM customer_tag; DELETE FROM crm.audit_customer; DELETE FROM crm.idempotency_key;
+             UPDATE crm.audit_fill SET entity_type = '', entity_id = '', audit_id = '', is_complete = false;
              UPDATE customer_profile SET noshow_count = 0, booking_requires_approval = false",
         )
         .await
@@ -466,7 +522,7 @@ async fn every_port_works_with_the_documented_grants() {
     assert_eq!(missing.unwrap(), Vec::<String>::new());
     assert_eq!(pending.unwrap(), Vec::<String>::new());
     used.unwrap();
-    assert_eq!(entries, 5);
+    assert_eq!(entries, 16);
 }
 
 /// Without any single right, column by column, the check names that right and a port fails. So the documented role has
@@ -483,7 +539,8 @@ async fn every_documented_right_is_needed() {
                    column_name)
                FROM information_schema.column_privileges WHERE grantee = $1
                UNION ALL
-               SELECT format('%s ON %I', privilege_type, table_name), format('privilege %s on %s', privilege_type, table_name)
+               SELECT format('%s ON %I.%I', privilege_type, table_schema, table_name),
+                 format('privilege %s on %s%s', privilege_type, CASE table_schema WHEN 'crm' THEN 'crm.' END, table_name)
                FROM information_schema.table_privileges WHERE grantee = $1
                UNION ALL
                SELECT 'USAGE ON SCHEMA crm', 'privilege USAGE on schema crm'";

@@ -29,9 +29,23 @@ const APP_LAYERS: &[&[&str]] = &[
 /// Layers of the domain, from top to bottom: use cases, the unit of work, ports, and below them types and errors.
 const DOMAIN_LAYERS: &[&[&str]] = &[
     &["testing.rs"],
-    &["customer/usecases.rs", "directory/usecases.rs", "note/usecases.rs", "tag/usecases.rs"],
+    &[
+        "customer/usecases.rs",
+        "directory/usecases.rs",
+        "idempotency/usecases.rs",
+        "note/usecases.rs",
+        "tag/usecases.rs",
+        "timeline/usecases.rs",
+    ],
     &["unit_of_work.rs"],
-    &["customer/ports.rs", "directory/ports.rs", "note/ports.rs", "tag/ports.rs"],
+    &[
+        "customer/ports.rs",
+        "directory/ports.rs",
+        "idempotency/ports.rs",
+        "note/ports.rs",
+        "tag/ports.rs",
+        "timeline/ports.rs",
+    ],
 ];
 
 /// Modules of one layer that must not import each other.

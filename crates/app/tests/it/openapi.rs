@@ -34,7 +34,10 @@ impl Operation {
             _ if self.path.starts_with("/api/tags") => "tag_bridal",
             _ => "usr_1",
         };
-        self.path.replace("{id}", id).replace("{tagId}", "tag_vip").replace("{noteId}", "note_00000000000000000000000002")
+        self.path
+            .replace("{id}", id)
+            .replace("{tagId}", "tag_vip")
+            .replace("{noteId}", "note_00000000000000000000000002")
     }
 
     /// The example of the response with that status.
@@ -157,7 +160,13 @@ async fn the_examples_equal_the_responses_of_the_service() {
         ("unassign_tag", "", json!(null), "", json!(null)),
         ("create_tag", "", json!({"name": "Front Row", "color": "#1A2b3C"}), "", json!({"name": "x", "color": "red"})),
         ("update_tag", "", json!({"description": "Before the wedding."}), "", json!({"name": " "})),
-        ("assign_many", "", json!({"assign": ["usr_2", "nobody"], "remove": ["usr_1"]}), "", json!({"assign": "usr_1"})),
+        (
+            "assign_many",
+            "",
+            json!({"assign": ["usr_2", "nobody"], "remove": ["usr_1"]}),
+            "",
+            json!({"assign": "usr_1"}),
+        ),
         ("merge_tag", "", json!({"into": "tag_vip"}), "", json!({})),
         ("delete_tag", "?unassign=true", json!(null), "?unassign=1", json!(null)),
         ("override_gates", "", json!({"noshowCount": 0}), "", json!({"noshowCount": "none"})),

@@ -82,8 +82,8 @@ async fn each_endpoint_makes_as_few_round_trips_as_it_needs() {
         // BEGIN, a look at what it refers to, the note, the audit entry, COMMIT.
         ("POST", "/api/customers/usr_1/notes", note, 6),
         ("POST", "/api/customers/usr_1/notes", note_of_booking, 6),
-        // BEGIN, the lock, the gates, the audit entry, COMMIT.
-        ("PATCH", "/api/customers/usr_1", r#"{"noshowCount": #}"#, 6),
+        // BEGIN, the lock, the gates, the audit entry, the customer for the entity tag, COMMIT.
+        ("PATCH", "/api/customers/usr_1", r#"{"noshowCount": #}"#, 7),
         // BEGIN, the tag, the audit entry, COMMIT.
         ("POST", "/api/tags", r#"{"name": "Name #"}"#, 5),
         // BEGIN, the lock, the assignment, the audit entry, COMMIT.

@@ -117,6 +117,7 @@ const fn conflict_target(names: &'static [&'static str]) -> UniqueColumns {
 const READ: &[&str] = &["SELECT"];
 const READ_INSERT: &[&str] = &["SELECT", "INSERT"];
 const READ_UPDATE: &[&str] = &["SELECT", "UPDATE"];
+const INSERT: &[&str] = &["INSERT"];
 const READ_INSERT_UPDATE: &[&str] = &["SELECT", "INSERT", "UPDATE"];
 
 use Kind::{Any, Boolean, Date, Integer, Json, Label, Text as Words, Timestamp, WrittenInteger};
@@ -252,8 +253,8 @@ pub const NEEDED: &[NeededTable] = &[
         name: "crm.note_pin",
         columns: &[
             column("note_id", Words, READ_INSERT).not_null(),
-            column("pinned_by", Words, READ_INSERT).not_null(),
-            column("pinned_at", Timestamp, READ_INSERT).not_null(),
+            column("pinned_by", Words, INSERT).not_null(),
+            column("pinned_at", Timestamp, INSERT).not_null(),
         ],
         unique: &[unique(&["note_id"])],
         is_deleted_from: true,
