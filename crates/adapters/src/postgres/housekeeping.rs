@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crm_domain::{clock::Clock, idempotency::LIFETIME, store_error::StoreError};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
 use super::Postgres;
 
@@ -17,7 +17,7 @@ const FILL_INTERVAL: Duration = Duration::from_millis(100);
 impl Postgres {
     /// Removes idempotency keys that have expired, until the process ends.
     pub async fn sweep_idempotency_keys_regularly(&self, clock: Arc<dyn Clock>) {
-        let mut ticks = interval(SWEEP_INTERVAL);
+        let mut ticks = interval_at(Instant::now() + SWEEP_INTERVAL, SWEEP_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

@@ -107,6 +107,8 @@ impl Postgres {
     /// When the database does not answer.
     pub async fn sweep_idempotency_keys(&self, until: OffsetDateTime) -> Result<u64, StoreError> {
         let mut connection = self.pool.begin().await?;
+        // A sweep holds a connection that requests could use, so it waits for no lock of another program.
+        connection.execute(Statement::new("SET LOCAL lock_timeout = 100")).await.map_err(store_error)?;
         let expired = Statement::new(
             "DELETE FROM crm.idempotency_key WHERE scope IN (SELECT scope FROM crm.idempotency_key WHERE created_at <= ",
         )

@@ -53,7 +53,9 @@ test("a note is written and listed", async () => {
   assert.ok(note);
   assert.equal(note.content, content.trim());
   const listed = await desk.GET("/api/customers/{id}/notes", { params: { path: { id }, query: { pageSize: 1 } } });
-  assert.deepEqual(listed.data?.data.notes, [{ ...note, authorName: "A name" }]);
+  assert.deepEqual(listed.data?.data.notes, [
+    { ...note, authorName: "A name", pinned: false, editedAt: null, editedByName: null },
+  ]);
 });
 
 test("a tag is made, put on a customer and taken off", async () => {

@@ -66,7 +66,7 @@ fn mount(config: &mut ServiceConfig, docs: bool) {
     }
     if docs {
         config
-            .app_data(web::Data::new(ApiDocument(openapi())))
+            .app_data(web::Data::new(ApiDocument(openapi().into())))
             .service(resource("/api/openapi.json", vec![page(docs::document)]))
             .service(resource("/api/docs", vec![page(docs::page)]))
             .service(resource("/api/docs/{file}", vec![page(docs::file)]));

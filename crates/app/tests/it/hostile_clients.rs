@@ -95,7 +95,7 @@ async fn pipelining_clients_that_do_not_read_use_little_memory() {
             "POST /api/tags HTTP/1.1\r\nHost: crm\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
         ),
     ] {
-        flood(&service, connections, request.repeat(2_500).as_bytes(), if connections == 512 { 96 } else { 48 }).await;
+        flood(&service, connections, request.repeat(2_500).as_bytes(), if connections == 512 { 96 } else { 64 }).await;
     }
 }
 

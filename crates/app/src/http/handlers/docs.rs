@@ -47,7 +47,7 @@ const SCRIPT: &str = r##"SwaggerUIBundle({
 "##;
 
 /// The description of the API, as JSON.
-pub(in crate::http) struct ApiDocument(pub(in crate::http) String);
+pub(in crate::http) struct ApiDocument(pub(in crate::http) Bytes);
 
 /// An answer after which the connection closes: these are large, and anyone may ask for them.
 fn last_answer() -> HttpResponseBuilder {

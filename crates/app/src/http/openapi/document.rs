@@ -8,11 +8,11 @@ use serde_json::Value;
 use utoipa::{
     IntoParams,
     openapi::{
-        Components, Content, Header, Info, License, Object, ObjectBuilder, OneOfBuilder, OpenApi, Paths, Ref, RefOr,
-        Required, Response, Schema, Tag,
+        Components, Content, Header, Info, License, Object, ObjectBuilder, OpenApi, Paths, Ref, RefOr, Required,
+        Response, Schema, Tag,
         extensions::ExtensionsBuilder,
         path::{HttpMethod, Operation, Parameter, ParameterIn},
-        schema::Type,
+        schema::{AnyOfBuilder, Type},
         security::{ApiKey, ApiKeyValue, SecurityRequirement, SecurityScheme},
     },
 };
@@ -248,7 +248,7 @@ fn complete(mut operation: Operation, minimum_role: Option<Role>) -> Operation {
                     let mut content = error_response(&error).content;
                     if let (true, "409", Some(RefOr::T(content))) = (is_idempotent, &*status, content.get_mut(JSON)) {
                         content.schema = Some(
-                            OneOfBuilder::new()
+                            AnyOfBuilder::new()
                                 .item(Ref::from_schema_name(component_name(&error)))
                                 .item(Ref::from_schema_name(component_name(&ApiError::RequestInProgress)))
                                 .into(),

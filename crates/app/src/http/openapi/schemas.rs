@@ -56,6 +56,8 @@ pub(crate) fn note_id() -> Object {
 /// `If-Match`.
 pub(crate) fn if_match() -> Object {
     text()
+        .pattern(Some(r#"^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$"#))
+        .examples(["*"])
         .description(Some(
             "The entity tag of the state that is to be changed (several, separated by commas, or `*` for any). In another state nothing is changed: 412.",
         ))
