@@ -8,7 +8,7 @@ use crm_adapters::{
         BetterAuth,
         cookie::{CookieName, Secret},
     },
-    postgres::{Pool, Postgres},
+    postgres::{Pool, Postgres, directory::install},
     rate_limit::memory::MemoryRateLimits,
     testing::{
         TestDatabase,
@@ -24,6 +24,7 @@ use crm_app::{
 };
 use crm_domain::{
     calendar::SalonTimeZone,
+    health::{DirectoryModelState, StoreHealth as _},
     testing::{SequentialIds, clock, monotonic_clock},
 };
 use reqwest::{Method, StatusCode, header::HeaderMap};
@@ -42,6 +43,7 @@ pub(crate) struct TestApp {
     pub(crate) client: Client,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Arc<Lifecycle>,
+    postgres: Arc<Postgres>,
     http: reqwest::Client,
     // Dropped last: the database can be deleted only when nothing uses it any more.
     pub(crate) database: TestDatabase,
@@ -148,13 +150,14 @@ impl TestApp {
             platform::user(&client, &id, &format!("The {role}"), Some(role)).await;
             platform::sign_in(&client, &id).await;
         }
-        let services = web::Data::new(Services::new(ports(pool)));
+        let postgres = Arc::new(Postgres::new(pool.clone()));
+        let services = web::Data::new(Services::new(ports(pool, postgres.clone())));
         let metrics = services.metrics.clone();
         let lifecycle = Arc::new(Lifecycle::default());
         let server = server::start(services, &settings, lifecycle.clone()).unwrap();
         let address = server.address.to_string();
         actix_web::rt::spawn(server.running);
-        Self { address, client, metrics, lifecycle, http: http_client(), database }
+        Self { address, client, metrics, lifecycle, postgres, http: http_client(), database }
     }
 
     /// Starts with two customers, three tags and two bookings, as the snapshots show them.
@@ -237,6 +240,18 @@ impl TestApp {
         parse_response(&self.send_raw(&request).await)
     }
 
+    /// The application's adapters.
+    pub(crate) fn postgres(&self) -> &Postgres {
+        &self.postgres
+    }
+
+    /// Installs the directory's read model and lets the application notice it.
+    pub(crate) async fn install_directory_model(&self) {
+        install::install(&self.database.connector(), &mut |_| {}).await.unwrap();
+        self.postgres.maintain_directory_model_once().await.unwrap();
+        assert_eq!(self.postgres.directory_reads().model, DirectoryModelState::InUse);
+    }
+
     pub(crate) async fn count(&self, from: &str) -> i64 {
         self.client.query_one(&format!("SELECT count(*) FROM {from}"), &[]).await.unwrap().get(0)
     }
@@ -263,14 +278,13 @@ impl TestApp {
 }
 
 /// The real adapters, except the clock and the id generator.
-fn ports(pool: Pool) -> Ports {
+fn ports(pool: Pool, postgres: Arc<Postgres>) -> Ports {
     let sessions = BetterAuth {
         cookie_name: CookieName::new(false, "better-auth", None),
         secret: Secret::new(SECRET).unwrap(),
-        pool: pool.clone(),
+        pool,
         clock: clock(),
     };
-    let postgres = Arc::new(Postgres::new(pool));
     Ports {
         sessions: Arc::new(sessions),
         store: postgres.clone(),

@@ -69,23 +69,48 @@ fn target_text() -> impl Strategy<Value = String> {
 
 fn query() -> impl Strategy<Value = String> {
     let name = prop_oneof![
-        4 => select(vec!["q", "sort", "page", "pageSize", "tag"]).prop_map(str::to_owned),
+        4 => select(vec![
+            "q", "sort", "page", "pageSize", "tag", "tagAny", "tagAll", "tagNone", "tagged", "spentMin", "spentMax", "gemsMin",
+            "gemsMax", "lastVisitFrom", "lastVisitTo", "createdFrom", "createdTo", "visited", "requiresApproval", "limit",
+            "cursor", "counts", "unassign",
+        ])
+        .prop_map(str::to_owned),
         1 => target_text(),
     ];
     let value = prop_oneof![
         target_text(),
         any::<i128>().prop_map(|n| n.to_string()),
         any::<f64>().prop_map(|n| n.to_string()),
-        select(vec!["ltv", "name", "gems", "1", "100", "9007199254740991", "9007199254740992", ""])
-            .prop_map(str::to_owned),
+        "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+        select(vec![
+            "ltv",
+            "name",
+            "gems",
+            "1",
+            "100",
+            "9007199254740991",
+            "9007199254740992",
+            "",
+            "true",
+            "vip",
+            "9999-12-31"
+        ])
+        .prop_map(str::to_owned),
     ];
     vec((name, value), 0..6)
         .prop_map(|pairs| pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&"))
 }
 
 fn path() -> impl Strategy<Value = String> {
-    let known = select(vec!["/api/customers", "/api/tags", "/api/customers/usr_1", "/api/customers/usr_1/notes"])
-        .prop_map(str::to_owned);
+    let known = select(vec![
+        "/api/customers",
+        "/api/tags",
+        "/api/customers/usr_1",
+        "/api/customers/usr_1/notes",
+        "/api/customers/usr_1/timeline",
+        "/api/customers/usr_1/notes/note_1/revisions",
+    ])
+    .prop_map(str::to_owned);
     prop_oneof![
         3 => known,
         3 => target_text().prop_map(|id| format!("/api/customers/{id}")),
@@ -142,6 +167,11 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         "tagId",
         "noshowCount",
         "bookingRequiresApproval",
+        "pinned",
+        "description",
+        "into",
+        "assign",
+        "remove",
         "x",
         "\\u0000",
         "\\ud800",
@@ -199,7 +229,13 @@ async fn any_body_gets_a_response_of_the_contract_and_errors_change_no_row() {
         ("POST", "/api/customers/usr_1/notes"),
         ("POST", "/api/customers/usr_1/tags"),
         ("PATCH", "/api/customers/usr_1"),
+        ("PATCH", "/api/customers/usr_1/notes/note_1"),
+        ("PATCH", "/api/tags/tag_bridal"),
+        ("POST", "/api/tags/tag_bridal/merge"),
+        ("POST", "/api/tags/tag_bridal/assignments"),
     ]);
+    let note = "INSERT INTO customer_note (id, customer_id, author_id, content) VALUES ('note_1', 'usr_1', 'usr_manager', 'text')";
+    app.client.batch_execute(note).await.unwrap();
     let mut refused = 0;
     let mut before = app.rows().await;
     for ((method, target), body) in generate(&(writes, body()), CASES) {
@@ -234,5 +270,34 @@ async fn forged_cookies_and_malformed_headers_are_rejected_with_401() {
             "{}",
             String::from_utf8_lossy(&cookie)
         );
+    }
+}
+
+/// Preconditions and keys that are anything at all: an answer of the contract, and never the same work twice.
+#[actix_web::test]
+async fn any_precondition_and_any_key_get_a_response_of_the_contract() {
+    let app = TestApp::with_customers().await;
+    let piece = prop_oneof![
+        select(vec!["\"", "W/", "*", ",", " ", "\"a\"", "W/\"b\"", "\t"]).prop_map(|text| text.as_bytes().to_vec()),
+        vec(prop_oneof![33..127_u8, 128..=255_u8], 0..6),
+    ];
+    let header = vec(piece, 0..6).prop_map(|pieces| pieces.concat());
+    let requests = select(vec![
+        ("PATCH", "/api/customers/usr_1", "{\"noshowCount\":#}"),
+        ("POST", "/api/tags", "{\"name\":\"#\"}"),
+    ]);
+    for (number, ((method, target, body), header)) in generate(&(requests, header), CASES / 2).enumerate() {
+        let name = if method == "POST" { "idempotency-key" } else { "if-match" };
+        let request = |body: String| {
+            let request = app.request(method, target, Some("manager")).header("content-type", "application/json");
+            crate::app::send(request.header(name, header.as_slice()).body(body))
+        };
+        let body = body.replace('#', &number.to_string());
+        let answer = request(body.clone()).await;
+        check_response(&answer, &format!("{method} {header:?}"));
+        if method == "POST" && answer.status == 201 {
+            let again = request(body).await;
+            assert_eq!((again.status, again.text), (201, answer.text), "{header:?}");
+        }
     }
 }

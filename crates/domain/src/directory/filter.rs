@@ -156,6 +156,8 @@ pub struct DirectoryFilter {
 impl DirectoryFilter {
     /// The API's name of each filter, and whether it is in use.
     pub(super) fn names(&self) -> Vec<(bool, &'static str)> {
+        // A period without either end is one up to the last day that can be written.
+        let has_end = |period: Period| period.until.is_some() || period.from.is_none();
         let Self {
             tag_any,
             tag_all,
@@ -184,9 +186,9 @@ impl DirectoryFilter {
             (gems.min.is_some(), "gemsMin"),
             (gems.max.is_some(), "gemsMax"),
             (last_visit.is_some_and(|period| period.from.is_some()), "lastVisitFrom"),
-            (last_visit.is_some_and(|period| period.until.is_some()), "lastVisitTo"),
+            (last_visit.is_some_and(has_end), "lastVisitTo"),
             (created.is_some_and(|period| period.from.is_some()), "createdFrom"),
-            (created.is_some_and(|period| period.until.is_some()), "createdTo"),
+            (created.is_some_and(has_end), "createdTo"),
             (visited.is_some(), "visited"),
             (requires_approval.is_some(), "requiresApproval"),
         ]

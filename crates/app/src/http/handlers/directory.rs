@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{
-        Method,
+        Method, Version,
         header::{CONTENT_DISPOSITION, CONTENT_TYPE},
     },
     web::{self, Bytes},
@@ -41,7 +41,7 @@ use crate::{
         response::{
             csv,
             envelope::{self, Paginated},
-            error::HandlerResult,
+            error::{ApiError, HandlerResult},
             timestamp::{IsoDate, Rfc3339},
         },
     },
@@ -357,6 +357,10 @@ pub(in crate::http) async fn export_customers(
     if request.method() == Method::HEAD {
         // Nothing is exported.
         return Ok(response.finish());
+    }
+    if request.version() < Version::HTTP_11 {
+        // Without chunks, a file that broke off would pass for a whole one.
+        return Err(ApiError::malformed());
     }
     let export = services.directory.export(&caller.0, &query).await?;
     Ok(response.streaming(stream_of(export, settings.export_timeout)))
