@@ -36,6 +36,10 @@ bench *args:
 bench-directory *args:
     @exec .just/bench-directory "$@"
 
+# Measure an export of the whole directory, and the default page meanwhile; the arguments are seconds a figure and customers
+bench-export *args:
+    @exec .just/bench-export "$@"
+
 # Check format, dependencies, lints and documentation; warnings are errors
 lint:
     cargo fmt --all --check

@@ -434,7 +434,7 @@ async fn use_every_port(pool: &Pool, cookie: &str) -> Result<(), Box<dyn Error>>
     assert_eq!(tags.list().await?.len(), 1);
     assert_eq!(tags.list_counted().await?[0].customer_count, 1);
     tags.unassign(&desk, &customer, &tag.id).await?;
-    use_ports_of_extensions(&postgres, &desk, &notes, &tags, &tag.id).await
+    Box::pin(use_ports_of_extensions(&postgres, &desk, &notes, &tags, &tag.id)).await
 }
 
 /// What is offered beyond the platform's contract.

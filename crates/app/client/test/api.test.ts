@@ -76,6 +76,69 @@ test("a tag is made, put on a customer and taken off", async () => {
   assert.equal(again.response.status, 409);
 });
 
+test("the directory is filtered, and exported", async () => {
+  const query = { tagAny: ["front-row", "nothing"], visited: false, spentMax: 0, createdFrom: "2020-01-01" };
+  const none = await desk.GET("/api/customers", { params: { query } });
+  assert.equal(none.data?.meta.totalCount, 0);
+  const wrong = await desk.GET("/api/customers", { params: { query: { spentMin: 2, spentMax: 1 } } });
+  assert.ok(wrong.error?.error.code === "VALIDATION_ERROR");
+  assert.deepEqual(wrong.error.error.details, { spentMax: ["must not be less than spentMin"] });
+  const file = await manager.GET("/api/customers.csv", { params: { query: { q: "asha" } }, parseAs: "text" });
+  // A client strips the byte order mark as it decodes.
+  assert.equal(file.data?.split("\r\n")[1]?.split(",")[1], "Asha Rao");
+});
+
+test("a note is edited under a precondition, pinned, and deleted with its history", async () => {
+  const key = { "Idempotency-Key": "3f0a2a0e-0f3b-4f3e-9c65-000000000001" };
+  const write = { params: { path: { id }, header: key }, body: { content: "allergic to ammonia" } };
+  const written = await desk.POST("/api/customers/{id}/notes", write);
+  const again = await desk.POST("/api/customers/{id}/notes", write);
+  assert.deepEqual(again.data, written.data);
+  assert.equal(again.response.headers.get("idempotent-replayed"), "true");
+  const noteId = written.data?.data.note.id ?? "";
+  const path = { id, noteId };
+  const header = { "If-Match": written.response.headers.get("etag") ?? "" };
+  const body = { content: "allergic to ammonia and PPD", pinned: true };
+  const edited = await desk.PATCH("/api/customers/{id}/notes/{noteId}", { params: { path, header }, body });
+  const { content, pinned, editedByName } = edited.data?.data.note ?? {};
+  assert.deepEqual([content, pinned, editedByName], [body.content, true, "A name"]);
+  const stale = await desk.PATCH("/api/customers/{id}/notes/{noteId}", { params: { path, header }, body });
+  assert.equal(stale.error?.error.code, "PRECONDITION_FAILED");
+  const revisions = await manager.GET("/api/customers/{id}/notes/{noteId}/revisions", { params: { path } });
+  assert.deepEqual(revisions.data?.data.revisions.map(({ content }) => content), ["allergic to ammonia"]);
+  const deleted = await desk.DELETE("/api/customers/{id}/notes/{noteId}", { params: { path } });
+  assert.equal(deleted.data?.data.ok, true);
+  const timeline = await desk.GET("/api/customers/{id}/timeline", { params: { path: { id }, query: { limit: 3 } } });
+  assert.deepEqual(timeline.data?.data.entries.map(({ action, entity }) => `${action} ${entity}`), [
+    "delete customer_note",
+    "update customer_note",
+    "create customer_note",
+  ]);
+  assert.equal(typeof timeline.data?.meta.nextCursor, "string");
+});
+
+test("tags are changed, counted, assigned in bulk, merged and deleted", async () => {
+  const made = await manager.POST("/api/tags", { body: { name: "At risk" } });
+  const from = made.data?.data.tag.id ?? "";
+  const into = (await manager.POST("/api/tags", { body: { name: "Win back" } })).data?.data.tag.id ?? "";
+  const body = { name: "Gone for long", color: null, description: "Call them." };
+  const changed = await manager.PATCH("/api/tags/{id}", { params: { path: { id: from } }, body });
+  assert.deepEqual([changed.data?.data.tag.slug, changed.data?.data.tag.description], ["at-risk", "Call them."]);
+  const bulk = { assign: [id, "nobody"], remove: [] };
+  const assigned = await desk.POST("/api/tags/{id}/assignments", { params: { path: { id: from } }, body: bulk });
+  assert.deepEqual(assigned.data?.data, { assigned: 1, removed: 0, unchanged: 0, notFound: ["nobody"] });
+  const inUse = await manager.DELETE("/api/tags/{id}", { params: { path: { id: from } } });
+  assert.ok(inUse.error?.error.code === "CONFLICT");
+  assert.equal(inUse.error.error.details?.customerCount, 1);
+  const merged = await manager.POST("/api/tags/{id}/merge", { params: { path: { id: from } }, body: { into } });
+  assert.equal(merged.data?.data.tag.id, into);
+  const counted = await desk.GET("/api/tags", { params: { query: { counts: true } } });
+  assert.equal(counted.data?.data.tags.find((tag) => tag.id === into)?.customerCount, 1);
+  const query = { unassign: true };
+  const deleted = await manager.DELETE("/api/tags/{id}", { params: { path: { id: into }, query } });
+  assert.equal(deleted.data?.data.ok, true);
+});
+
 test("an id of any shape is one path segment", async () => {
   for (const odd of ["a/b", "..", "%2F", "ü ?#", "名前"]) {
     const { response, error } = await desk.GET("/api/customers/{id}", { params: { path: { id: odd } } });

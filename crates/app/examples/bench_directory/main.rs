@@ -2,7 +2,7 @@
 //! `just bench-directory`. Prints Markdown tables.
 //!
 //! Reads `DATABASE_URL` (with the demo data, the model and `pg_stat_statements`) and `BENCH_FULL`, which measures every
-//! combination instead of a selection.
+//! combination instead of a selection, and `BENCH_ONLY=filters`.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,15 @@ use crm_adapters::postgres::{
     connect::{Connector, PoolMode, SessionSettings},
 };
 use crm_domain::{
-    directory::{DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
+    calendar::Period,
+    directory::{
+        Bound, Bounds, DirectoryFilter, DirectoryQuery, SearchTerm, SortKey, TagFilter, TagFilters,
+        ports::DirectoryReads as _,
+    },
     health::{DirectoryModelState, StoreHealth as _},
     page::{PageNumber, PageRequest, PageSize},
 };
+use time::OffsetDateTime;
 use tokio_postgres::{Client, NoTls};
 
 /// How long a figure of the model is measured, and one of the direct statement.
@@ -54,8 +59,11 @@ async fn main() -> anyhow::Result<()> {
     model.maintain_directory_model_once().await?;
     anyhow::ensure!(model.directory_reads().model == DirectoryModelState::InUse, "the model is not in use");
     let bench = Bench { admin, model, direct };
-    bench.pages(is_full).await?;
-    bench.searches().await?;
+    if variable("BENCH_ONLY").as_deref() != Some("filters") {
+        bench.pages(is_full).await?;
+        bench.searches().await?;
+    }
+    bench.filters().await?;
     bench.queued().await
 }
 
@@ -154,6 +162,67 @@ impl Bench {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Each filter, and some of them together.
+    async fn filters(&self) -> anyhow::Result<()> {
+        let slugs = "SELECT t.slug FROM customer_tag t JOIN customer_tag_assignment a ON a.tag_id = t.id GROUP BY t.slug ORDER BY count(*)";
+        let slugs: Vec<String> = self.admin.query(slugs, &[]).await?.iter().map(|row| row.get(0)).collect();
+        let [rare, .., second, common] = slugs.as_slice() else { anyhow::bail!("too few tags") };
+        let tags = |slugs: &[&String]| TagFilters::parse(slugs.iter().map(|slug| slug.as_str()));
+        let bound = |value: i128| Bound::parse(value).ok();
+        let least = |value| Bounds { min: bound(value), max: None };
+        let most = |value| Bounds { min: None, max: bound(value) };
+        let days = |from: i64, until: i64| {
+            let day = |days| Some(OffsetDateTime::now_utc() - time::Duration::days(days));
+            Some(Period { from: day(from), until: day(until) })
+        };
+        let none = DirectoryFilter::default;
+        table("filter (sorted by spend, first page)");
+        let filters = [
+            ("tagAny, a rare tag", DirectoryFilter { tag_any: tags(&[rare])?, ..none() }),
+            ("tagAny, three tags", DirectoryFilter { tag_any: tags(&[rare, second, common])?, ..none() }),
+            ("tagAll, a rare and a common tag", DirectoryFilter { tag_all: tags(&[rare, common])?, ..none() }),
+            ("tagAll, two common tags", DirectoryFilter { tag_all: tags(&[second, common])?, ..none() }),
+            ("tagNone, a common tag", DirectoryFilter { tag_none: tags(&[common])?, ..none() }),
+            ("tagged", DirectoryFilter { tagged: Some(true), ..none() }),
+            ("not tagged", DirectoryFilter { tagged: Some(false), ..none() }),
+            ("spentMin, few", DirectoryFilter { spent: least(30_000_000), ..none() }),
+            ("spentMax, many", DirectoryFilter { spent: most(5_000_000), ..none() }),
+            ("visitsMin", DirectoryFilter { visits: least(5), ..none() }),
+            ("noshowsMin", DirectoryFilter { noshows: least(1), ..none() }),
+            ("gemsMin", DirectoryFilter { gems: least(100), ..none() }),
+            ("lastVisitFrom, lastVisitTo", DirectoryFilter { last_visit: days(60, 30), ..none() }),
+            ("createdFrom, createdTo", DirectoryFilter { created: days(400, 100), ..none() }),
+            ("visited=false", DirectoryFilter { visited: Some(false), ..none() }),
+            ("requiresApproval=true", DirectoryFilter { requires_approval: Some(true), ..none() }),
+            ("requiresApproval=false, nearly everyone", DirectoryFilter { requires_approval: Some(false), ..none() }),
+            (
+                "win back: spent, not seen for long, not tagged",
+                DirectoryFilter {
+                    spent: least(1_000_000),
+                    last_visit: days(2000, 180),
+                    tag_none: tags(&[common])?,
+                    ..none()
+                },
+            ),
+        ];
+        for (label, filter) in filters {
+            self.row(label, &DirectoryQuery { filter, ..DirectoryQuery::default() }).await?;
+        }
+        let filter = DirectoryFilter { requires_approval: Some(false), ..none() };
+        for sort in [SortKey::Name, SortKey::LastVisit, SortKey::Gems] {
+            let label = format!("requiresApproval=false, sorted by {}", sort.as_str());
+            self.row(&label, &DirectoryQuery { filter: filter.clone(), sort, ..DirectoryQuery::default() }).await?;
+        }
+        let search = SearchTerm::parse("sharma")?;
+        let filter = DirectoryFilter { visited: Some(true), tag_none: tags(&[common])?, ..none() };
+        self.row(
+            "a common name, visited, without a tag",
+            &DirectoryQuery { search, filter, ..DirectoryQuery::default() },
+        )
+        .await?;
         Ok(())
     }
 

@@ -70,6 +70,8 @@ async fn each_endpoint_makes_as_few_round_trips_as_it_needs() {
     for tag in ["tag_1", "tag_2"] {
         platform::tag(&app.client, tag, tag, None).await;
     }
+    let note = "INSERT INTO customer_note (id, customer_id, author_id, content) VALUES ('note_1', 'usr_1', 'usr_manager', 'text')";
+    app.client.batch_execute(note).await.unwrap();
     // Each request is sent twice, with 1 and 2 for `#`: a connection prepares each statement once.
     let note = r#"{"content": "Patch test first."}"#;
     let note_of_booking = r#"{"content": "Patch test first.", "bookingId": "bkg_1"}"#;
@@ -79,6 +81,15 @@ async fn each_endpoint_makes_as_few_round_trips_as_it_needs() {
         ("GET", "/api/customers/usr_1", "", 2),
         ("GET", "/api/customers/usr_1/notes", "", 2),
         ("GET", "/api/tags", "", 2),
+        ("GET", "/api/tags?counts=true", "", 2),
+        ("GET", "/api/customers/usr_1/timeline", "", 2),
+        ("GET", "/api/customers/usr_1/notes/note_1/revisions", "", 2),
+        // BEGIN, the lock, the note, text and revision, the pin, the audit entry, the note as it is then, COMMIT.
+        ("PATCH", "/api/customers/usr_1/notes/note_1", r##"{"content": "#", "pinned": true}"##, 9),
+        // BEGIN, the lock, the slug, the tag, the audit entry, COMMIT.
+        ("PATCH", "/api/tags/tag_1", r#"{"name": "Changed #"}"#, 7),
+        // BEGIN, the tag, the locks, who exists, the assignments, the audit entries, COMMIT.
+        ("POST", "/api/tags/tag_#/assignments", r#"{"assign": ["usr_1"]}"#, 8),
         // BEGIN, a look at what it refers to, the note, the audit entry, COMMIT.
         ("POST", "/api/customers/usr_1/notes", note, 6),
         ("POST", "/api/customers/usr_1/notes", note_of_booking, 6),

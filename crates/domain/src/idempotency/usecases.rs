@@ -128,3 +128,98 @@ impl Store for ClaimingStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockStore, MockUnitOfWork, NOW, clock, unavailable};
+
+    type Outcomes = Outcome<Result<&'static str, StoreError>>;
+
+    fn request() -> IdempotentRequest {
+        IdempotentRequest { scope: "scope".to_owned(), body: "body".to_owned() }
+    }
+
+    fn answer(status: u16) -> KeptAnswer {
+        KeptAnswer { status, body: Some("{}".to_owned()), entity_tag: None, note: None }
+    }
+
+    /// A unit of work whose claim has that outcome.
+    fn claiming(claim: Claim) -> MockUnitOfWork {
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_claim_key()
+            .times(1)
+            .withf(|request, since| request.scope == "scope" && *since == NOW - LIFETIME)
+            .returning(move |_, _| Ok(claim.clone()));
+        unit
+    }
+
+    fn keeping(mut unit: MockUnitOfWork, status: u16) -> MockUnitOfWork {
+        unit.expect_keep_answer().times(1).withf(move |_, kept, _| kept.status == status).returning(|_, _, _| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
+        unit
+    }
+
+    /// Runs work on these units of work, one after the other.
+    async fn run(units: Vec<MockUnitOfWork>, work: Result<&'static str, StoreError>) -> Result<Outcomes, StoreError> {
+        let mut store = MockStore::new();
+        let mut units = units.into_iter();
+        store.expect_begin().times(units.len()).returning(move || Ok(Box::new(units.next().unwrap())));
+        let idempotency = Idempotency { store: Arc::new(store), clock: clock() };
+        let work = async |store: Arc<dyn Store>| store.transaction(async |_| work).await;
+        idempotency.run(request(), work, |result| Some(answer(if result.is_ok() { 201 } else { 404 }))).await
+    }
+
+    #[tokio::test]
+    async fn the_answer_is_kept_in_the_unit_of_work_of_the_change() {
+        let outcome = run(vec![keeping(claiming(Claim::Free), 201)], Ok("done")).await.unwrap();
+        assert!(matches!(outcome, Outcome::Done(Ok("done"))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_kept_in_a_unit_of_work_of_its_own() {
+        let mut refused = claiming(Claim::Free);
+        refused.expect_rollback().times(1).returning(|| Ok(()));
+        let outcome = run(vec![refused, keeping(claiming(Claim::Free), 404)], Err(unavailable())).await.unwrap();
+        assert!(matches!(outcome, Outcome::Done(Err(_))), "{outcome:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_done_when_the_key_is_not_free() {
+        for claim in [Claim::InProgress, Claim::Reused, Claim::Kept(answer(201))] {
+            let mut unit = claiming(claim.clone());
+            unit.expect_rollback().times(1).returning(|| Ok(()));
+            let outcome = run(vec![unit], Ok("done")).await.unwrap();
+            assert!(matches!(
+                (claim, outcome),
+                (Claim::InProgress, Outcome::InProgress)
+                    | (Claim::Reused, Outcome::Reused)
+                    | (Claim::Kept(_), Outcome::Replayed(KeptAnswer { status: 201, .. }))
+            ));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_commit_is_an_error_although_the_work_succeeded() {
+        let mut unit = claiming(Claim::Free);
+        unit.expect_keep_answer().returning(|_, _, _| Ok(()));
+        unit.expect_commit().times(1).returning(|| Err(unavailable()));
+        assert!(run(vec![unit], Ok("done")).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn work_that_begins_anew_claims_the_key_anew() {
+        let mut first = claiming(Claim::Free);
+        first.expect_rollback().times(1).returning(|| Ok(()));
+        let mut units = vec![first, keeping(claiming(Claim::Free), 201)].into_iter();
+        let mut store = MockStore::new();
+        store.expect_begin().times(2).returning(move || Ok(Box::new(units.next().unwrap())));
+        let idempotency = Idempotency { store: Arc::new(store), clock: clock() };
+        let work = async |store: Arc<dyn Store>| {
+            let _ = store.transaction(async |_| Err::<(), _>(unavailable())).await;
+            store.transaction(async |_| Ok::<_, StoreError>("done")).await
+        };
+        let outcome = idempotency.run(request(), work, |_| Some(answer(201))).await.unwrap();
+        assert!(matches!(outcome, Outcome::Done(Ok("done"))), "{outcome:?}");
+    }
+}

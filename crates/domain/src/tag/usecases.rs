@@ -241,7 +241,10 @@ mod tests {
         clock::MockClock,
         role::Role,
         tag::ports::MockTagReads,
-        testing::{MockUnitOfWork, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin, unavailable},
+        testing::{
+            MockStore, MockUnitOfWork, NOW, SequentialIds, actor, clock, store_of, store_that_must_not_begin,
+            unavailable,
+        },
     };
 
     fn tags(store: Arc<dyn Store>) -> Tags {
@@ -448,5 +451,140 @@ mod tests {
         reads.expect_list_tags().times(1).return_once(move || Ok(stored));
         let tags = Tags { reads: Arc::new(reads), ..tags(store_that_must_not_begin()) };
         assert_eq!(tags.list().await.unwrap(), [tag]);
+    }
+
+    fn stored_tag(id: &str, name: &str) -> Tag {
+        Tag::new(TagId::parse(id).unwrap(), &TagName::parse(name).unwrap(), None, NOW)
+    }
+
+    fn assignment(customer: &str, tag: &str) -> Assignment {
+        let (customer, tag) = (UserId::parse(customer).unwrap(), TagId::parse(tag).unwrap());
+        Assignment { customer, tag, assigned_by: UserId::parse("usr_desk").unwrap(), assigned_at: NOW }
+    }
+
+    fn unit_with_tags(tags: Vec<Tag>) -> MockUnitOfWork {
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_lock_tags().times(1).returning(move |_| Ok(tags.clone()));
+        unit
+    }
+
+    #[tokio::test]
+    async fn a_changed_name_is_checked_against_the_slugs_of_other_tags() {
+        for is_taken in [false, true] {
+            let mut unit = unit_with_tags(vec![stored_tag("tag_1", "VIP")]);
+            unit.expect_has_slug()
+                .times(1)
+                .withf(|slug, except| slug.as_str() == "gold" && except.as_str() == "tag_1")
+                .returning(move |_, _| Ok(is_taken));
+            if is_taken {
+                unit.expect_rollback().times(1).returning(|| Ok(()));
+            } else {
+                unit.expect_save_tag()
+                    .times(1)
+                    .withf(|tag| tag.name == "Gold" && tag.slug == "vip")
+                    .returning(|_| Ok(()));
+                unit.expect_insert_audit_entry().times(1).returning(|_| Ok(()));
+                unit.expect_commit().times(1).returning(|| Ok(()));
+            }
+            let update = TagUpdate { name: TagName::parse("Gold").ok(), ..TagUpdate::default() };
+            let answer = tags(store_of(unit)).update(&desk(), &ids().1, update, &Precondition::none()).await;
+            assert_eq!(matches!(answer, Err(TagError::SlugTaken)), is_taken);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_tag_in_use_is_deleted_only_with_its_assignments() {
+        for unassign in [false, true] {
+            let mut unit = unit_with_tags(vec![stored_tag("tag_1", "VIP")]);
+            if unassign {
+                unit.expect_delete_all_assignments().times(1).returning(|_| Ok(vec![assignment("usr_1", "tag_1")]));
+                unit.expect_delete_tag().times(1).returning(|_| Ok(()));
+                unit.expect_insert_audit_entries().times(1).withf(|entries| entries.len() == 2).returning(|_| Ok(()));
+                unit.expect_commit().times(1).returning(|| Ok(()));
+            } else {
+                unit.expect_count_assignments().times(1).returning(|_| Ok(1));
+                unit.expect_rollback().times(1).returning(|| Ok(()));
+            }
+            let answer = tags(store_of(unit)).delete(&desk(), &ids().1, unassign, &Precondition::none()).await;
+            assert_eq!(matches!(answer, Err(TagError::InUse(1))), !unassign, "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_deletion_of_a_tag_that_has_changed_is_refused() {
+        let mut unit = unit_with_tags(vec![stored_tag("tag_1", "VIP")]);
+        unit.expect_rollback().times(1).returning(|| Ok(()));
+        let answer = tags(store_of(unit)).delete(&desk(), &ids().1, true, &Precondition::new(|_| false)).await;
+        assert!(matches!(answer, Err(TagError::PreconditionFailed)), "{answer:?}");
+    }
+
+    async fn merge(store: Arc<dyn Store>, into: &str) -> Result<Tag, TagError> {
+        tags(store).merge(&desk(), &ids().1, &TagId::parse(into).unwrap()).await
+    }
+
+    #[tokio::test]
+    async fn a_merge_adds_before_it_removes_and_audits_everything_at_once() {
+        let mut unit = unit_with_tags(vec![stored_tag("tag_1", "VIP"), stored_tag("tag_2", "Gold")]);
+        let mut steps = Sequence::new();
+        unit.expect_copy_assignments()
+            .times(1)
+            .in_sequence(&mut steps)
+            .returning(|_, _| Ok(vec![assignment("usr_1", "tag_2")]));
+        unit.expect_delete_all_assignments()
+            .times(1)
+            .in_sequence(&mut steps)
+            .returning(|_| Ok(vec![assignment("usr_1", "tag_1"), assignment("usr_2", "tag_1")]));
+        unit.expect_delete_tag().times(1).in_sequence(&mut steps).returning(|_| Ok(()));
+        unit.expect_insert_audit_entries().times(1).withf(|entries| entries.len() == 4).returning(|_| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
+        assert_eq!(merge(store_of(unit), "tag_2").await.unwrap().name, "Gold");
+    }
+
+    #[tokio::test]
+    async fn a_merge_into_itself_or_of_unknown_tags_is_refused() {
+        assert!(matches!(merge(store_that_must_not_begin(), "tag_1").await, Err(TagError::MergedIntoItself)));
+        for (found, is_source) in [(vec![stored_tag("tag_1", "VIP")], true), (vec![stored_tag("tag_2", "Gold")], false)]
+        {
+            let mut unit = unit_with_tags(found);
+            unit.expect_rollback().times(1).returning(|| Ok(()));
+            let answer = merge(store_of(unit), "tag_2").await;
+            assert_eq!(matches!(answer, Err(TagError::IntoNotFound)), is_source, "{answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_merge_begins_anew_when_a_customer_was_deleted_meanwhile_and_gives_up_in_the_end() {
+        let mut store = MockStore::new();
+        store.expect_begin().times(3).returning(|| {
+            let mut unit = unit_with_tags(vec![stored_tag("tag_1", "VIP"), stored_tag("tag_2", "Gold")]);
+            unit.expect_copy_assignments().returning(|_, _| Err(StoreError::Missing(Reference::Customer)));
+            unit.expect_rollback().times(1).returning(|| Ok(()));
+            Ok(Box::new(unit))
+        });
+        let answer = merge(Arc::new(store), "tag_2").await;
+        assert!(matches!(answer, Err(TagError::Store(StoreError::Missing(Reference::Customer)))), "{answer:?}");
+    }
+
+    /// Of four customers, one gets the tag, one has it, one loses it, and one does not exist.
+    #[tokio::test]
+    async fn a_bulk_assignment_counts_each_customer_once() {
+        let id = |id: &str| UserId::parse(id).unwrap();
+        let mut unit = MockUnitOfWork::new();
+        unit.expect_hold_tag().times(1).returning(|_| Ok(true));
+        unit.expect_lock_assignments()
+            .times(1)
+            .withf(|_, customers| customers.is_sorted_by_key(UserId::as_str) && customers.len() == 4)
+            .returning(move |_, _| Ok(vec![id("a"), id("b"), id("c")]));
+        unit.expect_insert_assignments()
+            .times(1)
+            .withf(|assignments| assignments.len() == 2)
+            .returning(|_| Ok(vec![assignment("a", "tag_1")]));
+        unit.expect_delete_assignments().times(1).returning(|_, _| Ok(vec![assignment("c", "tag_1")]));
+        unit.expect_insert_audit_entries().times(1).withf(|entries| entries.len() == 2).returning(|_| Ok(()));
+        unit.expect_commit().times(1).returning(|| Ok(()));
+        let bulk = BulkAssignment::new(&[id("x"), id("b"), id("a")], &[id("c")]).unwrap();
+        let outcome = tags(store_of(unit)).assign_many(&desk(), &ids().1, &bulk).await.unwrap();
+        let expected = BulkOutcome { assigned: 1, removed: 1, unchanged: 1, not_found: vec![id("x")] };
+        assert_eq!(outcome, expected);
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn answer(operation: &str, status: &str) -> Option<Value> {
 /// Its answer to one that breaks a rule.
 pub(super) fn refusal(operation: &str) -> Option<ApiError> {
     let (input, field, message) = match operation {
-        "list_customers" => (Input::Query, "pageSize", "must be at most 100"),
+        "list_customers" | "list_revisions" => (Input::Query, "pageSize", "must be at most 100"),
         "override_gates" => (Input::Data, "noshowCount", "must be an integer"),
         "list_notes" => (Input::Query, "page", "must be at least 1"),
         "write_note" => (Input::Data, "content", "is required"),
@@ -42,7 +42,6 @@ pub(super) fn refusal(operation: &str) -> Option<ApiError> {
         "create_tag" => (Input::Data, "color", "must be a colour such as #1A2b3C: a hash and six hexadecimal digits"),
         "export_customers" => (Input::Query, "spentMax", "must not be less than spentMin"),
         "list_timeline" => (Input::Query, "limit", "must be between 1 and 100"),
-        "list_revisions" => (Input::Query, "pageSize", "must be at most 100"),
         "list_tags" => (Input::Query, "counts", "must be true or false"),
         "update_note" => (Input::Data, "pinned", "must be true or false"),
         "update_tag" => (Input::Data, "name", "must not be empty"),
