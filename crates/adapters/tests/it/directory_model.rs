@@ -17,7 +17,10 @@ use crm_adapters::{
     testing::{TestDatabase, platform, pool_settings},
 };
 use crm_domain::{
-    directory::{DirectoryFilter, DirectoryQuery, SearchTerm, SortKey, TagFilter, ports::DirectoryReads as _},
+    directory::{
+        Bound, Bounds, DirectoryFilter, DirectoryQuery, SearchTerm, SortKey, TagFilter, TagFilters,
+        ports::DirectoryReads as _,
+    },
     health::{DirectoryModelState, StoreHealth as _},
     page::{PageNumber, PageRequest, PageSize},
 };
@@ -547,6 +550,31 @@ async fn a_page_reads_a_bounded_number_of_buffers() {
         // Everyone is 50,000 customers, whose users alone fill 500 pages, and whose look-ups by id 150,000.
         assert!(buffers < 450, "{buffers} buffers: {query:?}");
     }
+    // A filter goes through the narrow rows at most twice, and through no table of the platform's.
+    let pages = "SELECT pg_relation_size('crm.directory_filter') / 8192";
+    let pages: i64 = client.query_one(pages, &[]).await.unwrap().get(0);
+    let tags = |slug| TagFilters::parse([slug]).unwrap();
+    let least = |value| Bounds { min: Bound::parse(value).ok(), max: None };
+    let none = DirectoryFilter::default;
+    for filter in [
+        DirectoryFilter { tag_any: tags("common"), ..none() },
+        DirectoryFilter { tag_none: tags("common"), ..none() },
+        DirectoryFilter { tagged: Some(false), ..none() },
+        DirectoryFilter { spent: least(900), ..none() },
+        DirectoryFilter { gems: least(1), requires_approval: Some(false), ..none() },
+        DirectoryFilter { visited: Some(false), ..none() },
+    ] {
+        for sort in SortKey::ALL {
+            let query = DirectoryQuery { filter: filter.clone(), sort, ..DirectoryQuery::default() };
+            let (calls, buffers) = measure("%total_count%", &query, "").await;
+            assert_eq!(calls, 1, "{query:?}");
+            assert!(buffers < 2 * pages + 10_000, "{buffers} buffers, {pages} pages: {query:?}");
+        }
+    }
+    let rare =
+        DirectoryQuery { filter: DirectoryFilter { tag_any: tags("rare"), ..none() }, ..DirectoryQuery::default() };
+    let (_, buffers) = measure("%total_count%", &rare, "").await;
+    assert!(buffers < 250 * 10, "{buffers} buffers for 250 customers");
     // Computing queued customers anew looks each of them up by key.
     let queue = "INSERT INTO crm.directory_queue (user_id) SELECT 'c' || n FROM generate_series(1, 2000, 20) n";
     let everyone = DirectoryQuery::default();

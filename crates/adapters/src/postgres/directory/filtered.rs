@@ -1,11 +1,11 @@
-//! The read model's statement for a filtered page: it goes through the narrow entries of everyone, or of the rarest tag that
-//! is required, and never through the platform's wide tables.
+//! The read model's statements for filtered pages and for exports. A filter goes through the narrow rows of
+//! `crm.directory_filter`, one for each customer, and never through the platform's wide tables.
 //!
-//! No index is walked in the order of the page, although one has it: what a filter keeps may stand at the far end of that
-//! order (those who never came, sorted by spend), and then nearly everyone would be read in random order. Two passes over the
-//! entries cost the same for every filter.
+//! The exact total needs every row. The page itself is then read in one of two ways. The index in its order is walked, but
+//! only so far: what a filter keeps may stand at the far end of that order (those who never came, sorted by spend). When the
+//! walk does not find the page, a second pass sorts everyone who is kept.
 
-use crm_domain::directory::{DirectoryQuery, SortKey, TagFilter};
+use crm_domain::directory::{DirectoryFilter, DirectoryQuery, SortKey, TagFilter};
 
 use super::{
     super::statement::Statement,
@@ -15,148 +15,203 @@ use super::{
     words::Words,
 };
 
-/// The figures of the entry `e`.
+/// The figures of the row `f`.
 const FIGURES: Figures = Figures {
-    spent: "e.ltv",
-    visits: "e.visits",
-    noshows: "e.noshows",
-    gems: "e.gems",
-    last_visit: "e.last_visit",
-    created: "e.created",
-    requires_approval: "e.approval",
+    spent: "f.ltv",
+    visits: "f.visits",
+    noshows: "f.noshows",
+    gems: "f.gems",
+    last_visit: "f.last_visit",
+    created: "f.created",
+    requires_approval: "f.approval",
 };
 
+/// How many times as long it takes to look up a customer by id as to pass over one.
+const LOOK_UP: i64 = 100;
+
+/// Adds the CTE `everyone` with the number of customers `n`, and `most`: how many may be looked up one by one, after which
+/// going through everyone takes less time.
+fn everyone(statement: Statement<'_>) -> Statement<'_> {
+    statement
+        .sql("everyone AS MATERIALIZED (SELECT c.n, c.n / ")
+        .bigint(LOOK_UP)
+        .sql(" AS most FROM crm.directory_count c WHERE c.tag = ''), ")
+}
+
+/// The column of the row `f` that a sort key compares, and the order of keys.
+fn key_and_order(sort: SortKey) -> (&'static str, &'static str) {
+    const LAST: &str = "k.key DESC NULLS LAST, k.user_id";
+    match sort {
+        SortKey::Ltv => ("f.ltv", LAST),
+        SortKey::Visits => ("f.visits", LAST),
+        SortKey::NoShows => ("f.noshows", LAST),
+        SortKey::Gems => ("f.gems", LAST),
+        SortKey::LastVisit => ("f.last_visit", LAST),
+        SortKey::Name => ("f.name", "k.key, k.user_id"),
+    }
+}
+
 /// The statement of a page. By hand, like the others.
-///
-/// Of a search, `found` holds everyone who matches. Without a search they are counted and sorted in two passes, because a
-/// filter may match nearly everyone, and keeping them all costs more than a second pass.
 pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
     let order = order_by(query.sort);
-    let required = query.required_tags();
-    let mut statement = resolve_tags(Statement::new("WITH "), query, &required);
-    if words.is_empty() {
-        statement = matching(statement.sql("chosen AS MATERIALIZED (SELECT count(*) AS n"), query, words, &required);
+    let (column, keys) = key_and_order(query.sort);
+    let (limit, offset) = (query.page.limit().cast_signed(), query.page.offset().cast_signed());
+    let tags = Tags::of(query);
+    let mut statement = tags.resolve(everyone(Statement::new("WITH ")));
+    let found = if words.is_empty() {
+        statement = statement.sql("chosen AS MATERIALIZED (SELECT count(*) AS n");
+        statement = tags.matching(statement, query, words).sql("), ");
+        let end = offset.saturating_add(limit);
+        statement = walk(statement, query, &tags, end)
+            .sql("keys AS MATERIALIZED (SELECT z.* FROM (SELECT k.user_id, k.key FROM (");
         statement = statement
-            .sql("), keys AS MATERIALIZED (SELECT z.* FROM (SELECT e.user_id, e.key FROM (SELECT e.user_id, ")
-            .sql(order.column)
-            .sql(" AS key");
-        // The fence keeps PostgreSQL from walking an index in the order of the page.
-        statement = matching(statement, query, words, &required).sql(" OFFSET 0) e");
+            .sql("SELECT user_id, key FROM walked WHERE (SELECT is_enough FROM walk) UNION ALL SELECT f.user_id, ");
+        statement = statement.sql(column).sql(" AS key");
+        tags.matching(statement, query, words).sql(" AND NOT (SELECT is_enough FROM walk)")
     } else {
-        statement = words
-            .patterns(statement)
-            .sql(", found AS MATERIALIZED (SELECT e.user_id, ")
-            .sql(order.column)
-            .sql(" AS key");
-        statement = matching(statement, query, words, &required).sql(
+        // Everyone whom a search finds is kept, because searching twice costs more.
+        statement =
+            words.patterns(statement).sql(", found AS MATERIALIZED (SELECT f.user_id, ").sql(column).sql(" AS key");
+        tags.matching(statement, query, words).sql(
             "), chosen AS MATERIALIZED (SELECT count(*) AS n FROM found), \
-             keys AS MATERIALIZED (SELECT z.* FROM (SELECT e.user_id, e.key FROM found e",
-        );
-    }
-    statement = statement
-        .sql(" ORDER BY ")
-        .sql(order.keys)
-        .sql(" LIMIT ")
-        .bigint(query.page.limit().cast_signed())
-        .sql(" OFFSET ")
-        .bigint(query.page.offset().cast_signed())
-        .sql(") z");
+             keys AS MATERIALIZED (SELECT z.* FROM (SELECT k.user_id, k.key FROM (SELECT user_id, key FROM found",
+        )
+    };
+    let statement =
+        found.sql(") k ORDER BY ").sql(keys).sql(" LIMIT ").bigint(limit).sql(" OFFSET ").bigint(offset).sql(") z");
     page_rows(statement, &order)
+}
+
+/// Adds the CTE `walked`: the first `end` customers whom the filter keeps, as far as a walk along the index finds them; and
+/// the CTE `walk`, which says whether these are enough for the page. No walk begins that would most likely find too few.
+fn walk<'q>(statement: Statement<'q>, query: &'q DirectoryQuery, tags: &Tags<'q>, end: i64) -> Statement<'q> {
+    let order = order_by(query.sort);
+    let statement = statement
+        .sql("walked AS MATERIALIZED (SELECT e.user_id, e.key FROM (SELECT e.user_id, ")
+        .sql(order.column)
+        .sql(" AS key FROM crm.directory_entry e WHERE e.tag = '' AND (SELECT c.n::numeric * a.most / 8 >= a.n * ")
+        .bigint(end)
+        .sql("::numeric FROM chosen c, everyone a) ORDER BY ")
+        .sql(order.forward)
+        .sql(" LIMIT (SELECT most / 2 FROM everyone)) e CROSS JOIN LATERAL (SELECT f.* FROM crm.directory_filter f WHERE f.user_id = e.user_id OFFSET 0) f WHERE true");
+    figures(tags.conditions(statement), &query.filter, &FIGURES)
+        .sql(" LIMIT ")
+        .bigint(end)
+        .sql("), walk AS MATERIALIZED (SELECT count(*) = ")
+        .bigint(end)
+        .sql(" AS is_enough FROM walked), ")
 }
 
 /// The statement of all rows in order, for an export.
 pub(super) fn export_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
     let order = order_by(query.sort);
-    let required = query.required_tags();
-    let mut statement = resolve_tags(Statement::new("WITH "), query, &required);
-    if !words.is_empty() {
-        statement = words.patterns(statement).sql(", ");
+    let (column, keys) = key_and_order(query.sort);
+    let tags = Tags::of(query);
+    let mut statement = Statement::new("WITH ");
+    if query.filter == DirectoryFilter::default() && words.is_empty() && tags.required.is_empty() {
+        // Everyone, in the order of an index, which PostgreSQL walks where that is cheaper than sorting.
+        statement = statement
+            .sql("one AS (SELECT) SELECT r.* FROM (SELECT k.user_id, k.key FROM (SELECT e.user_id, ")
+            .sql(order.column)
+            .sql(" AS key FROM crm.directory_entry e WHERE e.tag = '' ORDER BY ")
+            .sql(order.forward);
+    } else {
+        statement = tags.resolve(everyone(statement));
+        if !words.is_empty() {
+            statement = words.patterns(statement).sql(", ");
+        }
+        statement = statement.sql("one AS (SELECT) SELECT r.* FROM (SELECT k.user_id, k.key FROM (SELECT f.user_id, ");
+        statement = tags.matching(statement.sql(column).sql(" AS key"), query, words);
     }
-    statement = statement.sql("one AS (SELECT) SELECT r.* FROM (SELECT e.user_id, ").sql(order.column).sql(" AS key");
-    // In the order of an index, which PostgreSQL walks where that is cheaper than sorting.
-    matching(statement, query, words, &required)
-        .sql(" ORDER BY ")
-        .sql(order.forward)
-        .sql(" OFFSET 0) keys")
-        .sql(rows_of_keys!())
-        .sql(" ORDER BY ")
-        .sql(if query.sort == SortKey::Name {
-            "keys.key, keys.user_id"
-        } else {
-            "keys.key DESC NULLS LAST, keys.user_id"
-        })
+    statement.sql(") k ORDER BY ").sql(keys).sql(" OFFSET 0) keys").sql(rows_of_keys!()).sql(" ORDER BY ").sql(
+        if query.sort == SortKey::Name { "keys.key, keys.user_id" } else { "keys.key DESC NULLS LAST, keys.user_id" },
+    )
 }
 
-/// Adds the ids of the tags that the filter names, each set as a CTE with one row.
-fn resolve_tags<'q>(
-    mut statement: Statement<'q>,
-    query: &'q DirectoryQuery,
-    required: &[&'q TagFilter],
-) -> Statement<'q> {
-    if !required.is_empty() {
-        // The rarest of them gives the entries to go through. A slug that no tag has gives none.
-        statement = statement
-            .sql(
-                "required AS MATERIALIZED (SELECT (array_agg(t.id COLLATE \"C\" ORDER BY coalesce(c.n, 0), t.id)) AS ids, \
-                 count(*) AS n FROM customer_tag t LEFT JOIN crm.directory_count c ON c.tag = t.id COLLATE \"C\" WHERE t.slug = ANY (",
-            )
-            .texts(required.iter().map(|slug| slug.as_str()).collect())
-            .sql(")), ");
+/// The tags of a query.
+struct Tags<'q> {
+    filter: &'q DirectoryFilter,
+    required: Vec<&'q TagFilter>,
+}
+
+impl<'q> Tags<'q> {
+    fn of(query: &'q DirectoryQuery) -> Self {
+        Self { filter: &query.filter, required: query.required_tags() }
     }
-    for (name, slugs) in [("any_of", &query.filter.tag_any), ("none_of", &query.filter.tag_none)] {
-        if !slugs.is_empty() {
+
+    /// Whether only customers with certain tags are kept.
+    fn are_wanted(&self) -> bool {
+        !self.required.is_empty() || !self.filter.tag_any.is_empty()
+    }
+
+    /// Adds the ids of the tags, each set as a CTE with one row, and `few`: the tags whose customers are looked up one by one,
+    /// if they are few.
+    fn resolve(&self, mut statement: Statement<'q>) -> Statement<'q> {
+        let sets = [
+            ("all_of", self.required.iter().map(|slug| slug.as_str()).collect()),
+            ("any_of", self.filter.tag_any.as_texts()),
+            ("none_of", self.filter.tag_none.as_texts()),
+        ];
+        for (name, slugs) in sets {
+            if !slugs.is_empty() {
+                statement = statement
+                    .sql(name)
+                    .sql(
+                        " AS MATERIALIZED (SELECT coalesce(array_agg(t.id COLLATE \"C\" ORDER BY coalesce(c.n, 0)), '{}') AS ids, \
+                         count(*) AS known, coalesce(sum(c.n), 0) AS total, coalesce(min(coalesce(c.n, 0)), 0) AS least \
+                         FROM customer_tag t LEFT JOIN crm.directory_count c ON c.tag = t.id COLLATE \"C\" WHERE t.slug = ANY (",
+                    )
+                    .texts(slugs)
+                    .sql(")), ");
+            }
+        }
+        if !self.required.is_empty() {
+            // The rarest of them.
+            statement = statement.sql("few AS MATERIALIZED (SELECT ids[1:1] AS ids, least <= (SELECT most FROM everyone) AS is_few FROM all_of), ");
+        } else if self.are_wanted() {
             statement = statement
-                .sql(name)
-                .sql(" AS MATERIALIZED (SELECT array_agg(t.id COLLATE \"C\") AS ids FROM customer_tag t WHERE t.slug = ANY (")
-                .texts(slugs.as_texts())
-                .sql(")), ");
+                .sql("few AS MATERIALIZED (SELECT ids, total <= (SELECT most FROM everyone) AS is_few FROM any_of), ");
+        }
+        statement
+    }
+
+    /// Adds the conditions on the tags of the row `f`, each beginning with `AND`.
+    fn conditions(&self, mut statement: Statement<'q>) -> Statement<'q> {
+        if !self.required.is_empty() {
+            // A slug that no tag has is a tag that nobody has.
+            statement = statement
+                .sql(" AND f.tags @> (SELECT ids FROM all_of) AND (SELECT known FROM all_of) = ")
+                .bigint(i64::try_from(self.required.len()).unwrap_or(i64::MAX));
+        }
+        if !self.filter.tag_any.is_empty() {
+            statement = statement.sql(" AND f.tags && (SELECT ids FROM any_of)");
+        }
+        if !self.filter.tag_none.is_empty() {
+            statement = statement.sql(" AND NOT f.tags && (SELECT ids FROM none_of)");
+        }
+        match self.filter.tagged {
+            Some(true) => statement.sql(" AND f.tags <> '{}'"),
+            Some(false) => statement.sql(" AND f.tags = '{}'"),
+            None => statement,
         }
     }
-    statement
-}
 
-/// Adds `FROM` and `WHERE`: the entries `e` that the query keeps, one for each customer.
-fn matching<'q>(
-    statement: Statement<'q>,
-    query: &'q DirectoryQuery,
-    words: &Words<'q>,
-    required: &[&'q TagFilter],
-) -> Statement<'q> {
-    let mut statement = statement.sql(" FROM crm.directory_entry e");
-    if !words.is_empty() {
-        statement = statement.sql(" JOIN crm.directory_search s ON s.user_id = e.user_id");
+    /// Adds `FROM` and `WHERE`: the rows `f` that the query keeps.
+    fn matching(&self, mut statement: Statement<'q>, query: &'q DirectoryQuery, words: &Words<'q>) -> Statement<'q> {
+        statement = if self.are_wanted() {
+            // PostgreSQL begins only one of the two.
+            statement.sql(
+                " FROM (SELECT f.* FROM (SELECT DISTINCT e.user_id FROM crm.directory_entry e \
+                     WHERE e.tag = ANY ((SELECT ids FROM few)::text[]) AND (SELECT is_few FROM few)) few \
+                   CROSS JOIN LATERAL (SELECT f.* FROM crm.directory_filter f WHERE f.user_id = few.user_id OFFSET 0) f \
+                   UNION ALL SELECT f.* FROM crm.directory_filter f WHERE NOT (SELECT is_few FROM few)) f",
+            )
+        } else {
+            statement.sql(" FROM crm.directory_filter f")
+        };
+        if !words.is_empty() {
+            statement = statement.sql(" JOIN crm.directory_search s ON s.user_id = f.user_id");
+        }
+        figures(self.conditions(words.all_occur(statement.sql(" WHERE true"))), &query.filter, &FIGURES)
     }
-    statement = statement.sql(" WHERE e.tag = ");
-    if required.is_empty() {
-        statement = statement.sql("''");
-    } else {
-        statement =
-            statement.sql("(SELECT ids[1] FROM required) AND (SELECT n FROM required) = ").bigint(count(required));
-    }
-    for place in 2..=count(required) {
-        statement = statement
-            .sql(" AND EXISTS (SELECT FROM crm.directory_entry o WHERE o.user_id = e.user_id AND o.tag = (SELECT ids[")
-            .bigint(place)
-            .sql("::int] FROM required))");
-    }
-    if !query.filter.tag_any.is_empty() {
-        statement = statement.sql(
-            " AND EXISTS (SELECT FROM crm.directory_entry o WHERE o.user_id = e.user_id AND o.tag = ANY ((SELECT ids FROM any_of)::text[]))",
-        );
-    }
-    if !query.filter.tag_none.is_empty() {
-        statement = statement.sql(
-            " AND NOT EXISTS (SELECT FROM crm.directory_entry o WHERE o.user_id = e.user_id AND o.tag = ANY ((SELECT ids FROM none_of)::text[]))",
-        );
-    }
-    statement = match query.filter.tagged {
-        Some(true) => statement.sql(" AND e.tagged"),
-        Some(false) => statement.sql(" AND NOT e.tagged"),
-        None => statement,
-    };
-    figures(words.all_occur(statement), &query.filter, &FIGURES)
-}
-
-fn count(tags: &[&TagFilter]) -> i64 {
-    i64::try_from(tags.len()).unwrap_or(i64::MAX)
 }

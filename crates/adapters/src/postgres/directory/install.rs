@@ -408,7 +408,7 @@ impl Session {
               FOR role IN {readers}
               LOOP
                 EXECUTE 'GRANT SELECT ON crm.directory_state, crm.directory_queue, crm.directory_count,
-                  crm.directory_entry, crm.directory_search TO ' || role;
+                  crm.directory_entry, crm.directory_search, crm.directory_filter TO ' || role;
                 EXECUTE 'GRANT UPDATE ON crm.directory_lock TO ' || role;
                 EXECUTE 'GRANT EXECUTE ON FUNCTION crm.directory_apply, crm.directory_expand, crm.directory_scrub TO ' || role;
               END LOOP;
@@ -485,12 +485,6 @@ impl Session {
         ] {
             self.batch(&format!("CREATE INDEX IF NOT EXISTS {name} ON crm.directory_entry ({columns})")).await?;
         }
-        // All that filters compare, so that a filter reads this index and no table.
-        self.batch(
-            "CREATE INDEX IF NOT EXISTS directory_entry_filter ON crm.directory_entry (user_id) \
-             INCLUDE (ltv, visits, noshows, gems, last_visit, created, approval, tagged) WHERE tag = ''",
-        )
-        .await?;
         match self.trigram_schema().await? {
             Some(schema) => {
                 let statement = format!(
@@ -504,6 +498,7 @@ impl Session {
             )),
         }
         self.batch("VACUUM (ANALYZE) crm.directory_entry").await?;
+        self.batch("VACUUM (ANALYZE) crm.directory_filter").await?;
         self.batch("VACUUM (ANALYZE) crm.directory_search").await
     }
 
@@ -572,7 +567,7 @@ impl Session {
                    crm.directory_scrub(int, interval), crm.directory_expand(), crm.directory_apply(int, text[]),
                    crm.directory_truth(text[]);
                  DROP TABLE IF EXISTS crm.directory_state, crm.directory_lock, crm.directory_queue, crm.directory_count,
-                   crm.directory_entry, crm.directory_search, crm.directory_scrub;
+                   crm.directory_entry, crm.directory_search, crm.directory_filter, crm.directory_scrub;
                  DO $$ BEGIN
                    IF EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_trgm' AND extnamespace = 'crm'::regnamespace) THEN
                      DROP EXTENSION pg_trgm;

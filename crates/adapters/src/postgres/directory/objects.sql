@@ -37,9 +37,6 @@ CREATE TABLE crm.directory_entry (
   noshows    bigint NOT NULL,
   gems       bigint,
   last_visit timestamptz,
-  created    timestamptz NOT NULL,
-  approval   boolean NOT NULL,
-  tagged     boolean NOT NULL,
   name       text COLLATE "und-x-icu" NOT NULL,
   PRIMARY KEY (user_id, tag)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02);
@@ -50,6 +47,21 @@ CREATE TABLE crm.directory_search (
   tags    text[] COLLATE "C" NOT NULL,
   text    text COLLATE "C" NOT NULL
 ) WITH (fillfactor = 90);
+
+-- A row for each customer: what filters compare. Narrow, because a filter reads all of it, and without any index on what
+-- changes, so that a change costs little.
+CREATE TABLE crm.directory_filter (
+  user_id    text COLLATE "C" PRIMARY KEY,
+  ltv        bigint NOT NULL,
+  visits     bigint NOT NULL,
+  noshows    bigint NOT NULL,
+  gems       bigint,
+  last_visit timestamptz,
+  created    timestamptz NOT NULL,
+  approval   boolean NOT NULL,
+  name       text COLLATE "und-x-icu" NOT NULL,
+  tags       text[] COLLATE "C" NOT NULL
+) WITH (fillfactor = 90, autovacuum_vacuum_scale_factor = 0.02);
 
 -- How far the scrubber has come in its present round, and when.
 CREATE TABLE crm.directory_scrub (
@@ -133,33 +145,45 @@ BEGIN
     WHERE e.user_id = h.user_id AND e.tag = h.tag
     RETURNING e.user_id),
   put AS (
-    INSERT INTO crm.directory_entry AS e
-      (user_id, tag, ltv, visits, noshows, gems, last_visit, created, approval, tagged, name)
-    SELECT user_id, tag, ltv, visits, noshows, gems, last_visit, created, approval, tags <> '{}', name FROM want
-    ON CONFLICT (user_id, tag) DO UPDATE SET (ltv, visits, noshows, gems, last_visit, created, approval, tagged, name)
-      = (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.created,
-         excluded.approval, excluded.tagged, excluded.name)
-    WHERE (e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.created, e.approval, e.tagged, e.name COLLATE "C")
-      IS DISTINCT FROM
-      (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.created,
-       excluded.approval, excluded.tagged, excluded.name)
+    INSERT INTO crm.directory_entry AS e (user_id, tag, ltv, visits, noshows, gems, last_visit, name)
+    SELECT user_id, tag, ltv, visits, noshows, gems, last_visit, name FROM want
+    ON CONFLICT (user_id, tag) DO UPDATE SET (ltv, visits, noshows, gems, last_visit, name)
+      = (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.name)
+    WHERE (e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.name COLLATE "C") IS DISTINCT FROM
+      (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.name)
     RETURNING e.user_id),
   counted AS (
     INSERT INTO crm.directory_count AS c (tag, n)
     SELECT tag, sum(d.n) FROM (SELECT tag, 1 AS n FROM want UNION ALL SELECT tag, -1 FROM had) d
     GROUP BY tag HAVING sum(d.n) <> 0
     ON CONFLICT (tag) DO UPDATE SET n = c.n + excluded.n),
+  missing AS MATERIALIZED (SELECT user_id FROM ids EXCEPT SELECT user_id FROM truth),
   forgotten AS (
-    DELETE FROM crm.directory_search s USING (SELECT user_id FROM ids EXCEPT SELECT user_id FROM truth) g
-    WHERE s.user_id = g.user_id
+    DELETE FROM crm.directory_search s USING missing g WHERE s.user_id = g.user_id
     RETURNING s.user_id),
+  unfiltered AS (
+    DELETE FROM crm.directory_filter f USING missing g WHERE f.user_id = g.user_id
+    RETURNING f.user_id),
+  filtered AS (
+    INSERT INTO crm.directory_filter AS f
+      (user_id, ltv, visits, noshows, gems, last_visit, created, approval, name, tags)
+    SELECT user_id, ltv, visits, noshows, gems, last_visit, created, approval, name, tags FROM truth
+    ON CONFLICT (user_id) DO UPDATE SET (ltv, visits, noshows, gems, last_visit, created, approval, name, tags)
+      = (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.created,
+         excluded.approval, excluded.name, excluded.tags)
+    WHERE (f.ltv, f.visits, f.noshows, f.gems, f.last_visit, f.created, f.approval, f.name COLLATE "C", f.tags)
+      IS DISTINCT FROM
+      (excluded.ltv, excluded.visits, excluded.noshows, excluded.gems, excluded.last_visit, excluded.created,
+       excluded.approval, excluded.name, excluded.tags)
+    RETURNING f.user_id),
   found AS (
     INSERT INTO crm.directory_search AS s (user_id, tags, text) SELECT user_id, tags, text FROM truth
     ON CONFLICT (user_id) DO UPDATE SET tags = excluded.tags, text = excluded.text
     WHERE (s.tags, s.text) IS DISTINCT FROM (excluded.tags, excluded.text)
     RETURNING s.user_id),
   changed AS (
-    SELECT user_id FROM gone UNION SELECT user_id FROM put UNION SELECT user_id FROM forgotten UNION SELECT user_id FROM found)
+    SELECT user_id FROM gone UNION SELECT user_id FROM put UNION SELECT user_id FROM forgotten UNION SELECT user_id FROM found
+    UNION SELECT user_id FROM unfiltered UNION SELECT user_id FROM filtered)
   SELECT (SELECT count(*) FROM taken_rows), (SELECT count(*) FROM changed WHERE user_id NOT IN (SELECT user_id FROM taken_rows))
   INTO taken, repaired;
 END $$;
@@ -217,10 +241,12 @@ BEGIN
   END IF;
   WITH truth AS MATERIALIZED (SELECT * FROM crm.directory_truth(ids)),
   entries AS (
-    INSERT INTO crm.directory_entry
-      (user_id, tag, ltv, visits, noshows, gems, last_visit, created, approval, tagged, name)
-    SELECT t.user_id, x.tag, t.ltv, t.visits, t.noshows, t.gems, t.last_visit, t.created, t.approval, t.tags <> '{}', t.name
-    FROM truth t CROSS JOIN LATERAL unnest(array_prepend('', t.tags)) x (tag))
+    INSERT INTO crm.directory_entry (user_id, tag, ltv, visits, noshows, gems, last_visit, name)
+    SELECT t.user_id, x.tag, t.ltv, t.visits, t.noshows, t.gems, t.last_visit, t.name
+    FROM truth t CROSS JOIN LATERAL unnest(array_prepend('', t.tags)) x (tag)),
+  filters AS (
+    INSERT INTO crm.directory_filter (user_id, ltv, visits, noshows, gems, last_visit, created, approval, name, tags)
+    SELECT t.user_id, t.ltv, t.visits, t.noshows, t.gems, t.last_visit, t.created, t.approval, t.name, t.tags FROM truth t)
   INSERT INTO crm.directory_search (user_id, tags, text) SELECT t.user_id, t.tags, t.text FROM truth t;
   UPDATE crm.directory_state SET filled_up_to = until;
   RETURN true;
@@ -236,19 +262,29 @@ BEGIN
     WHERE t.user_id COLLATE "C" NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued)),
   want AS MATERIALIZED (
     SELECT t.user_id COLLATE "C" AS user_id, x.tag COLLATE "C" AS tag, t.ltv, t.visits, t.noshows, t.gems, t.last_visit,
-      t.created, t.approval, t.tags <> '{}' AS tagged, t.name COLLATE "C" AS name
+      t.name COLLATE "C" AS name
     FROM truth t CROSS JOIN LATERAL unnest(array_prepend('', t.tags)) x (tag)),
   have AS MATERIALIZED (
-    SELECT e.user_id, e.tag, e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.created, e.approval, e.tagged,
-      e.name COLLATE "C" AS name
+    SELECT e.user_id, e.tag, e.ltv, e.visits, e.noshows, e.gems, e.last_visit, e.name COLLATE "C" AS name
     FROM crm.directory_entry e
     WHERE e.user_id NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued)),
+  want_filter AS (
+    SELECT user_id COLLATE "C" AS user_id, ltv, visits, noshows, gems, last_visit, created, approval, name COLLATE "C" AS name,
+      tags
+    FROM truth),
+  have_filter AS (
+    SELECT f.user_id, f.ltv, f.visits, f.noshows, f.gems, f.last_visit, f.created, f.approval, f.name COLLATE "C" AS name, f.tags
+    FROM crm.directory_filter f
+    WHERE f.user_id NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued)),
   want_text AS (SELECT user_id COLLATE "C" AS user_id, tags, text COLLATE "C" AS text FROM truth),
   have_text AS (
     SELECT s.user_id, s.tags, s.text FROM crm.directory_search s
     WHERE s.user_id NOT IN (SELECT user_id FROM queued) AND '*' NOT IN (SELECT user_id FROM queued))
   SELECT
-    (SELECT count(DISTINCT d.user_id) FROM ((TABLE want EXCEPT TABLE have) UNION ALL (TABLE have EXCEPT TABLE want)) d),
+    (SELECT count(DISTINCT d.user_id) FROM
+      (SELECT user_id FROM (TABLE want EXCEPT TABLE have) a UNION ALL SELECT user_id FROM (TABLE have EXCEPT TABLE want) b
+       UNION ALL SELECT user_id FROM (TABLE want_filter EXCEPT TABLE have_filter) c
+       UNION ALL SELECT user_id FROM (TABLE have_filter EXCEPT TABLE want_filter) d) d),
     (SELECT count(DISTINCT d.user_id) FROM
       ((TABLE want_text EXCEPT TABLE have_text) UNION ALL (TABLE have_text EXCEPT TABLE want_text)) d),
     (SELECT count(*) FROM (SELECT tag, count(*) AS n FROM crm.directory_entry GROUP BY tag) e
