@@ -12,6 +12,8 @@ use actix_web::dev::ServerHandle;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::observability::logging;
+
 /// The state that is shared by everything that behaves differently while the process stops.
 #[derive(Debug)]
 pub struct Lifecycle {
@@ -127,6 +129,7 @@ pub(crate) async fn handle_signals(
         () = drained => (),
         () = signals.stop() => {
             tracing::warn!("stopping at once");
+            logging::write_last_lines();
             std::process::exit(130);
         }
     }

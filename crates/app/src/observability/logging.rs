@@ -1,6 +1,9 @@
 //! Logging to standard error, and the start of tracing. No log line and no span holds personal data.
 
-use std::{io::IsTerminal as _, sync::OnceLock};
+use std::{
+    io::IsTerminal as _,
+    sync::{Mutex, OnceLock, PoisonError},
+};
 
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -30,19 +33,25 @@ pub fn dropped_lines() -> u64 {
     DROPPED_LINES.get().map_or(0, |counter| u64::try_from(counter.dropped_lines()).unwrap_or(u64::MAX))
 }
 
-/// Logs and traces, to be shut down at the end.
+/// What writes the log. For the process, as the log is: a process that ends at once has last lines, too.
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
+/// Writes the last log lines, as far as somebody reads them within a second. Later ones are lost.
+pub fn write_last_lines() {
+    drop(WRITER.lock().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+/// Traces, to be shut down at the end with the log.
 pub struct Telemetry {
     traces: SdkTracerProvider,
-    log: WorkerGuard,
 }
 
 impl Telemetry {
-    /// Exports the spans that have not been exported yet, and writes the last log lines, as far as somebody reads them within
-    /// a second.
+    /// Exports the spans that have not been exported yet, and writes the last log lines.
     pub fn shutdown(self) {
         // The collector may be gone by now; there is nobody left to report that to.
         let _ = self.traces.shutdown();
-        drop(self.log);
+        write_last_lines();
     }
 }
 
@@ -92,7 +101,8 @@ pub fn init(settings: &TelemetrySettings) -> anyhow::Result<Telemetry> {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place, "a thread panicked");
     }));
-    Ok(Telemetry { traces: provider, log })
+    *WRITER.lock().unwrap_or_else(PoisonError::into_inner) = Some(log);
+    Ok(Telemetry { traces: provider })
 }
 
 /// An error and its causes in one line.

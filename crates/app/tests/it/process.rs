@@ -219,8 +219,9 @@ async fn a_second_signal_ends_the_process_at_once() {
     service.signal("-TERM");
     service.log.wait_for_line("stopping").await;
     service.signal("-INT");
-    let (status, _) = service.wait_for_exit().await;
+    let (status, log) = service.wait_for_exit().await;
     assert_eq!(status.code(), Some(130));
+    assert!(log.trim_end().lines().last().unwrap_or_default().contains("stopping at once"), "{log}");
 }
 
 #[tokio::test]

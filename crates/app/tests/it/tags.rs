@@ -233,11 +233,24 @@ async fn ten_thousand_assignments_are_merged_and_deleted_in_few_statements() {
         )
         .await
         .unwrap();
-    let merged = app.send("POST", "/api/tags/tag_new/merge", "manager", &json!({"into": "tag_bridal"})).await;
+    let into = json!({"into": "tag_bridal"});
+    let merge = app.send("POST", "/api/tags/tag_new/merge", "manager", &into);
+    // Other desks read and write meanwhile: other tags, notes, and the customers whose tags are merged.
+    let others = async {
+        for n in 1..=20 {
+            let customer = format!("/api/customers/c{n}");
+            assert_eq!(app.get(&customer, "receptionist").await.status, 200);
+            assert_eq!(app.get("/api/customers?tag=bridal", "receptionist").await.status, 200);
+            let (tag, note) = (json!({"tagId": "tag_vip"}), json!({"content": "text"}));
+            assert_eq!(app.send("POST", &format!("{customer}/tags"), "receptionist", &tag).await.status, 201);
+            assert_eq!(app.send("POST", &format!("{customer}/notes"), "receptionist", &note).await.status, 201);
+        }
+    };
+    let (merged, ()) = futures_util::future::join(merge, others).await;
     assert_eq!(merged.status, 200, "{}", merged.text);
     assert_eq!(app.count("customer_tag_assignment WHERE tag_id = 'tag_bridal'").await, 10_001);
-    assert_eq!(app.count("audit_log").await, 5_000 + 10_000 + 1);
-    assert_eq!(app.count("crm.audit_customer").await, 15_000);
+    assert_eq!(app.count("audit_log").await, 5_000 + 10_000 + 1 + 40);
+    assert_eq!(app.count("crm.audit_customer").await, 15_000 + 40);
     assert_eq!(app.delete_as("/api/tags/tag_bridal?unassign=true", "manager").await.status, 200);
-    assert_eq!(app.count("audit_log").await, 15_001 + 10_001 + 1);
+    assert_eq!(app.count("audit_log").await, 15_041 + 10_001 + 1);
 }

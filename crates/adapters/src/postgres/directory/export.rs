@@ -1,17 +1,21 @@
 //! An export of the directory: everyone who matches, in order, from one snapshot. A cursor gives a batch at a time, so neither
 //! this process nor PostgreSQL holds all rows.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use crm_domain::{
     directory::{CustomerSummary, DirectoryQuery, ports::CustomerExport},
     store_error::StoreError,
 };
 use diesel::sql_types::Bool;
+use tokio::time::Instant;
 
 use super::{
     super::{
         Postgres,
         error::store_error,
+        operator::pause,
         pool::PooledConnection,
         statement::{Statement, named_row},
     },
@@ -21,7 +25,11 @@ use super::{
 };
 
 /// How many customers are read at once.
-const BATCH: &str = "FETCH 500 FROM export";
+const BATCH: &str = "FETCH 100 FROM export";
+
+/// How many times as long as a batch took an export pauses after it, so that requests find the database's processors free.
+const PAUSE: u32 = 2;
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often the queue of the read model is worked off before the platform's tables are read instead.
 const ATTEMPTS: usize = 3;
@@ -35,15 +43,21 @@ named_row! {
 /// An export under way. Dropped, its connection is closed and the server ends the transaction.
 struct PgCustomerExport {
     connection: Option<PooledConnection>,
+    pause: Duration,
 }
 
 #[async_trait]
 impl CustomerExport for PgCustomerExport {
     async fn next_customers(&mut self) -> Result<Vec<CustomerSummary>, StoreError> {
         let Some(connection) = &mut self.connection else { return Ok(Vec::new()) };
+        if !self.pause.is_zero() {
+            pause(self.pause).await;
+        }
+        let began = Instant::now();
         // Prepared each time: to PostgreSQL, another cursor of the same name is another statement.
         let fetch = Statement::new(BATCH).prepared_each_time();
         let rows: Vec<CustomerRow> = connection.rows(fetch).await.map_err(store_error)?;
+        self.pause = (began.elapsed() * PAUSE).min(LONGEST_PAUSE);
         if rows.is_empty()
             && let Some(connection) = self.connection.take()
         {
@@ -92,7 +106,7 @@ impl Postgres {
             };
             let declare = statement.preceded_by("DECLARE export NO SCROLL CURSOR FOR ").prepared_each_time();
             connection.execute(declare).await.map_err(store_error)?;
-            return Ok(Some(Box::new(PgCustomerExport { connection: Some(connection) })));
+            return Ok(Some(Box::new(PgCustomerExport { connection: Some(connection), pause: Duration::ZERO })));
         }
     }
 }
