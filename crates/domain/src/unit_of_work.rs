@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How often a unit of work is run that found a row which was deleted while it ran.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 5;
 
 /// Begins and finishes units of work.
 #[async_trait]
@@ -59,18 +59,18 @@ impl dyn Store {
         }
     }
 
-    /// Like [`Self::transaction`], for work on many rows: it is run again, up to three times, when a row that it counts on
-    /// was deleted while it ran.
+    /// Like [`Self::transaction`], for work on many rows: when a row that it counts on was deleted while it ran, it is run
+    /// again, a few times, and then is [`StoreError::Unavailable`].
     pub async fn transaction_on_many<T, E: From<StoreError> + IsMissing>(
         &self,
         work: impl AsyncFn(&mut dyn UnitOfWork) -> Result<T, E>,
     ) -> Result<T, E> {
-        let mut attempt = 1;
-        loop {
+        for _ in 0..ATTEMPTS {
             match self.transaction(&work).await {
-                Err(error) if error.is_missing() && attempt < ATTEMPTS => attempt += 1,
+                Err(error) if error.is_missing() => {}
                 outcome => return outcome,
             }
         }
+        Err(StoreError::Unavailable("rows were deleted again and again while they were worked on".into()).into())
     }
 }

@@ -6,12 +6,16 @@
 
 use std::time::{Duration, Instant};
 
-use crm_adapters::postgres::{
-    Pool, PoolSettings, Postgres,
-    connect::{Connector, PoolMode, SessionSettings},
+use crm_adapters::{
+    postgres::{
+        Pool, PoolSettings, Postgres,
+        connect::{Connector, PoolMode, SessionSettings},
+    },
+    system::SystemClock,
 };
 use crm_domain::{
     calendar::Period,
+    clock::Clock as _,
     directory::{
         Bound, Bounds, DirectoryFilter, DirectoryQuery, SearchTerm, SortKey, TagFilter, TagFilters,
         ports::DirectoryReads as _,
@@ -19,7 +23,6 @@ use crm_domain::{
     health::{DirectoryModelState, StoreHealth as _},
     page::{PageNumber, PageRequest, PageSize},
 };
-use time::OffsetDateTime;
 use tokio_postgres::{Client, NoTls};
 
 /// How long a figure of the model is measured, and one of the direct statement.
@@ -175,7 +178,7 @@ impl Bench {
         let least = |value| Bounds { min: bound(value), max: None };
         let most = |value| Bounds { min: None, max: bound(value) };
         let days = |from: i64, until: i64| {
-            let day = |days| Some(OffsetDateTime::now_utc() - time::Duration::days(days));
+            let day = |days| Some(SystemClock::new().now() - time::Duration::days(days));
             Some(Period { from: day(from), until: day(until) })
         };
         let none = DirectoryFilter::default;
