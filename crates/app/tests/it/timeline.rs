@@ -146,7 +146,7 @@ async fn entries_of_earlier_versions_are_added() {
     let app = TestApp::with_customers().await;
     app.client
         .batch_execute(
-            r#"INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, old_values, new_values)
+            "INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, old_values, new_values)
                SELECT 'n' || n, 'usr_owner', 'create', 'customer_note', 'note_' || n, NULL,
                  jsonb_build_object('id', 'note_' || n, 'customerId', 'usr_' || 1 + n % 2)
                FROM generate_series(1, 5000) n;
@@ -156,7 +156,7 @@ async fn entries_of_earlier_versions_are_added() {
                FROM generate_series(1, 100) n;
                INSERT INTO audit_log (id, actor_id, action, entity_type, entity_id, new_values) VALUES
                  ('odd', 'usr_owner', 'create', 'customer_note', 'note_x', '7'),
-                 ('none', 'usr_owner', 'create', 'customer_note', 'note_y', NULL)"#,
+                 ('none', 'usr_owner', 'create', 'customer_note', 'note_y', NULL)",
         )
         .await
         .unwrap();

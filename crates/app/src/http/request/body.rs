@@ -161,7 +161,9 @@ mod tests {
 
     fn fields<const N: usize>(values: [(&str, Value); N]) -> RawFields {
         let mut fields = RawFields::default();
-        values.into_iter().for_each(|(name, value)| fields.add(name.to_owned(), RawValue::Json(value)));
+        for (name, value) in values {
+            fields.add(name.to_owned(), RawValue::Json(value));
+        }
         fields
     }
 

@@ -63,7 +63,9 @@ mod tests {
 
     fn fields<const N: usize>(values: [(&str, RawValue); N]) -> RawFields {
         let mut fields = RawFields::default();
-        values.into_iter().for_each(|(name, value)| fields.add(name.to_owned(), value));
+        for (name, value) in values {
+            fields.add(name.to_owned(), value);
+        }
         fields
     }
 
