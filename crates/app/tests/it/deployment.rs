@@ -149,7 +149,13 @@ async fn the_nginx_example_serves_service_and_platform_under_one_origin() {
             .header("cookie", TestApp::cookie("manager"))
     };
     // The service's database has one tag; the platform's stand-in has none.
-    for (target, served_by_us) in [("/api/tags", true), ("/api/customers", true), ("/api/health", false)] {
+    for (target, served_by_us) in [
+        ("/api/tags", true),
+        ("/api/customers", true),
+        ("/api/customers.csv", true),
+        ("/api/customers-export", false),
+        ("/api/health", false),
+    ] {
         let id = send(request("GET", target)).await.header("x-request-id").unwrap().to_owned();
         // The stand-in's request ids are sequential from 1.
         assert_eq!(!id.starts_with("req_0000000000"), served_by_us, "{target} {id}");
@@ -178,7 +184,7 @@ async fn the_nginx_example_serves_service_and_platform_under_one_origin() {
 }
 
 /// Requests with personal data in target, body and headers: method, target, body, and the route in the proxy's log.
-const PERSONAL_REQUESTS: [(&str, &str, &str, &str); 17] = [
+const PERSONAL_REQUESTS: [(&str, &str, &str, &str); 22] = [
     ("GET", "/api/customers?q=Priyanka%20Unmistakable&tag=secret-tag", "", "/api/customers"),
     ("GET", "/api/customers/usr_priya", "", "/api/customers/{id}"),
     ("GET", "/api/customers/usr%5Fpriya", "", "/api/customers/{id}"),
@@ -191,7 +197,17 @@ const PERSONAL_REQUESTS: [(&str, &str, &str, &str); 17] = [
     ("POST", "/api/tags", r#"{"name":"Secret Tag"}"#, "/api/tags"),
     ("GET", "/api/customers/usr_priya/", "", "/api/customers/..."),
     ("GET", "/api/customers/usr_priya/secret-tag/Priyanka", "", "/api/customers/..."),
-    ("GET", "/api/tags/secret-tag", "", "/api/tags/..."),
+    ("GET", "/api/customers.csv?q=Priyanka&tagAny=secret-tag", "", "/api/customers.csv"),
+    ("GET", "/api/customers/usr_priya/timeline?cursor=Priyanka", "", "/api/customers/{id}/timeline"),
+    (
+        "PATCH",
+        "/api/customers/usr_priya/notes/note_priya",
+        r#"{"content":"allergic to ammonia"}"#,
+        "/api/customers/{id}/notes/{noteId}",
+    ),
+    ("GET", "/api/customers/usr_priya/notes/note_priya/revisions", "", "/api/customers/{id}/notes/{noteId}/revisions"),
+    ("POST", "/api/tags/secret-tag/assignments", r#"{"assign":["usr_priya"]}"#, "/api/tags/{id}/assignments"),
+    ("GET", "/api/tags/secret-tag", "", "/api/tags/{id}"),
     ("GET", "/api/auth/usr_priya?q=Priyanka", "", "/api/..."),
     ("GET", "/api/%63ustomers/usr_priya", "", "/api/..."),
     ("GET", "/api/customers/usr_priya%zz", "", "other"),

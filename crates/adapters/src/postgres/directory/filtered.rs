@@ -201,8 +201,8 @@ impl<'q> Tags<'q> {
         statement = if self.are_wanted() {
             // PostgreSQL begins only one of the two.
             statement.sql(
-                " FROM (SELECT f.* FROM (SELECT DISTINCT e.user_id FROM crm.directory_entry e \
-                     WHERE e.tag = ANY ((SELECT ids FROM few)::text[]) AND (SELECT is_few FROM few)) few \
+                " FROM (SELECT f.* FROM (SELECT DISTINCT e.user_id FROM few CROSS JOIN LATERAL unnest(few.ids) wanted (tag) \
+                     JOIN crm.directory_entry e ON e.tag = wanted.tag WHERE few.is_few) few \
                    CROSS JOIN LATERAL (SELECT f.* FROM crm.directory_filter f WHERE f.user_id = few.user_id OFFSET 0) f \
                    UNION ALL SELECT f.* FROM crm.directory_filter f WHERE NOT (SELECT is_few FROM few)) f",
             )
