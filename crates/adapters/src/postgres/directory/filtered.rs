@@ -63,11 +63,17 @@ pub(super) fn page_statement<'q>(query: &'q DirectoryQuery, words: &Words<'q>) -
         statement = tags.matching(statement, query, words).sql("), ");
         let end = offset.saturating_add(limit);
         statement = walk(statement, query, &tags, end)
-            .sql("keys AS MATERIALIZED (SELECT z.* FROM (SELECT k.user_id, k.key FROM (");
-        statement = statement
-            .sql("SELECT user_id, key FROM walked WHERE (SELECT is_enough FROM walk) UNION ALL SELECT f.user_id, ");
-        statement = statement.sql(column).sql(" AS key");
-        tags.matching(statement, query, words).sql(" AND NOT (SELECT is_enough FROM walk)")
+            .sql(
+                "keys AS MATERIALIZED (SELECT z.* FROM (SELECT k.user_id, k.key FROM (\
+                 SELECT user_id, key FROM walked WHERE (SELECT is_enough FROM walk) UNION ALL \
+                 (SELECT k.user_id, k.key FROM (SELECT f.user_id, ",
+            )
+            .sql(column)
+            .sql(" AS key");
+        // Sorted here already, so that PostgreSQL's parallel workers can take part.
+        let sorted =
+            tags.matching(statement, query, words).sql(" AND NOT (SELECT is_enough FROM walk)) k ORDER BY ").sql(keys);
+        sorted.sql(" LIMIT ").bigint(end).sql(")")
     } else {
         // Everyone whom a search finds is kept, because searching twice costs more.
         statement =
