@@ -59,7 +59,7 @@ impl dyn Store {
         }
     }
 
-    /// Like [`Self::transaction`], for work on many rows: when a row that it counts on was deleted while it ran, it is run
+    /// Like `transaction`, for work on many rows: when a row that it counts on was deleted while it ran, it is run
     /// again, a few times, and then is [`StoreError::Unavailable`].
     pub async fn transaction_on_many<T, E: From<StoreError> + IsMissing>(
         &self,
