@@ -157,6 +157,7 @@ fn template() -> &'static str {
         let mut version = DefaultHasher::new();
         // A changed migration, or another way of applying them, needs another template.
         include_str!("postgres/migrate.rs").hash(&mut version);
+        include_str!("postgres/migrate/platform_history.sql").hash(&mut version);
         for migration in migrations() {
             migration.hash(&mut version);
         }

@@ -4,18 +4,31 @@ use std::sync::Arc;
 
 use crm_adapters::{
     better_auth::BetterAuth,
-    postgres::{Pool, Postgres},
+    postgres::{Pool, PoolSettings, Postgres},
     rate_limit::{memory::MemoryRateLimits, redis::RedisRateLimits},
     system::{RandomIds, SystemClock},
 };
-use crm_domain::{clock::Clock, rate_limit::RateLimits, store_error::StoreError};
+use crm_domain::{
+    calendar::SalonTimeZone, clock::Clock, kpis::usecases::Kpis, rate_limit::RateLimits, store_error::StoreError,
+};
 
-use crate::{config::Config, services::Ports};
+use crate::{
+    config::{Config, DatabaseConfig},
+    services::Ports,
+};
 
 /// The connection pool of that configuration.
 #[must_use]
 pub fn pool(config: &Config) -> Pool {
     Pool::new(config.database.connector.clone(), config.database.pool)
+}
+
+/// The use cases of the figures, on connections of their own: one holds the claim, another one works, and requests wait for
+/// neither.
+#[must_use]
+pub fn kpis(database: &DatabaseConfig, time_zone: &SalonTimeZone) -> Kpis {
+    let pool = Pool::new(database.connector.clone(), PoolSettings { size: 2, ..database.pool });
+    Kpis { store: Arc::new(Postgres::new(pool)), clock: Arc::new(SystemClock::new()), time_zone: time_zone.clone() }
 }
 
 /// The real ports: PostgreSQL, the platform's sessions, Redis or memory, the machine's clock. Needs a tokio runtime.
@@ -44,6 +57,7 @@ pub fn ports(config: &Config, postgres: Arc<Postgres>, pool: &Pool) -> Result<Po
         tags: postgres.clone(),
         notes: postgres.clone(),
         timeline: postgres.clone(),
+        history: postgres.clone(),
         rate_limits,
         health: postgres,
         clock,

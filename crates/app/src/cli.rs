@@ -1,5 +1,5 @@
-//! The command line: `crm serve`, `crm migrate`, `crm check`, `crm settings`, `crm directory …`, `crm indexes`,
-//! `crm healthcheck`, `crm openapi`.
+//! The command line: `crm serve`, `crm migrate`, `crm check`, `crm settings`, `crm directory …`, `crm kpis …`,
+//! `crm indexes`, `crm healthcheck`, `crm openapi`.
 
 use std::{io::Write as _, process::ExitCode};
 
@@ -11,7 +11,9 @@ use crate::{
         check,
         directory::{self, DirectoryCommand},
         exit_code::exit_code,
-        healthcheck, indexes, migrate, openapi, serve, settings,
+        healthcheck, indexes,
+        kpis::{self, KpisCommand},
+        migrate, openapi, serve, settings,
     },
     config::Problems,
 };
@@ -46,6 +48,12 @@ enum Command {
         /// Print the grants of the service's role instead. Reads `DATABASE_SCHEMA` and needs no database.
         #[arg(long, value_name = "ROLE")]
         grants: Option<String>,
+        /// With `--grants`: print those of a customer's history instead. Leave out the tables that the platform lacks.
+        #[arg(long, requires = "grants", conflicts_with = "kpis")]
+        history: bool,
+        /// With `--grants`: print those of `crm kpis` instead.
+        #[arg(long, requires = "grants")]
+        kpis: bool,
     },
     /// Print every setting with its default and meaning.
     Settings,
@@ -53,6 +61,11 @@ enum Command {
     Directory {
         #[command(subcommand)]
         command: DirectoryCommand,
+    },
+    /// Compare or refresh the figures of customers, which follow from their bookings and invoices.
+    Kpis {
+        #[command(subcommand)]
+        command: KpisCommand,
     },
     /// List indexes on the platform's tables that this service would use and that are missing; exits with 1 when any is.
     Indexes {
@@ -81,10 +94,11 @@ pub fn run() -> ExitCode {
         Command::Healthcheck { ready } => healthcheck::run(ready),
         Command::Openapi => openapi::run(),
         Command::Migrate { check, standalone } => migrate::run(check, standalone),
-        Command::Check { grants: Some(role) } => check::print_grants(&role),
-        Command::Check { grants: None } => check::run(),
+        Command::Check { grants: Some(role), history, kpis } => check::print_grants(&role, history, kpis),
+        Command::Check { grants: None, .. } => check::run(),
         Command::Settings => settings::run(),
         Command::Directory { command } => directory::run(&command),
+        Command::Kpis { command } => kpis::run(&command),
         Command::Indexes { create } => indexes::run(create),
     };
     match outcome {

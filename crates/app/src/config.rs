@@ -68,6 +68,8 @@ pub struct Config {
     pub redis: Option<RedisSettings>,
     /// The salon's time zone.
     pub time_zone: SalonTimeZone,
+    /// How often the figures of customers are refreshed; `None`: never.
+    pub kpi_refresh_interval: Option<Duration>,
     /// Starting and stopping.
     pub lifecycle: LifecycleConfig,
     /// Logs and traces.
@@ -141,6 +143,25 @@ impl DatabaseConfig {
     }
 }
 
+/// Everything `crm kpis` needs.
+#[derive(Debug)]
+pub struct KpiConfig {
+    /// The database.
+    pub database: DatabaseConfig,
+    /// The salon's time zone.
+    pub time_zone: SalonTimeZone,
+}
+
+impl KpiConfig {
+    /// Reads the address of the database, the settings of the pool, and `SALON_TIME_ZONE`.
+    pub fn read(source: &dyn Source) -> Result<Self, Problems> {
+        let mut reader = Reader::new(source);
+        let database = read_database(&mut reader);
+        let time_zone = reader.time_zone();
+        reader.finish(database.zip(time_zone).map(|(database, time_zone)| Self { database, time_zone }))
+    }
+}
+
 impl Config {
     /// Reads every setting; reports everything that is wrong at once.
     pub fn read(source: &dyn Source) -> Result<Self, Problems> {
@@ -151,9 +172,11 @@ impl Config {
         let session = read_session(&mut reader, base_url.as_ref());
         let http = read_http(&mut reader, base_url.as_ref());
         let redis = reader.redis();
-        let time_zone = reader.parse("SALON_TIME_ZONE", "must be a time zone such as Asia/Kolkata", |name| {
-            SalonTimeZone::parse(name).ok()
-        });
+        let time_zone = reader.time_zone();
+        let kpi_refresh_interval =
+            reader.parse("KPI_REFRESH_INTERVAL_SECONDS", "must be a number from 1 to 604800, or 0 for never", |text| {
+                text.parse().ok().filter(|value| *value <= 604_800)
+            });
         let lifecycle = read_lifecycle(&mut reader);
         let telemetry = read_telemetry(&mut reader);
         let metrics_address = reader.address("METRICS_ADDRESS");
@@ -164,6 +187,9 @@ impl Config {
                 http: http?,
                 redis,
                 time_zone: time_zone?,
+                kpi_refresh_interval: Some(kpi_refresh_interval?)
+                    .filter(|seconds| *seconds > 0)
+                    .map(Duration::from_secs),
                 lifecycle: lifecycle?,
                 telemetry: telemetry?,
                 metrics_address,
@@ -353,6 +379,7 @@ mod tests {
             ("HTTP_WRITE_TIMEOUT_MS", "0"),
             ("HTTP_MAX_CONNECTIONS_PER_ADDRESS", "0"),
             ("SALON_TIME_ZONE", "hunter2"),
+            ("KPI_REFRESH_INTERVAL_SECONDS", "604801"),
             ("STARTUP_TIMEOUT_MS", "0"),
             ("SHUTDOWN_DELAY_MS", "3600001"),
             ("RATE_LIMIT_USER_REQUESTS", "-1"),

@@ -9,6 +9,7 @@ use crm_domain::{
     customer::{ports::CustomerReads, usecases::Customers},
     directory::{ports::DirectoryReads, usecases::Directory},
     health::StoreHealth,
+    history::{ports::HistoryReads, usecases::History},
     idempotency::usecases::Idempotency,
     ids::Ids,
     note::{ports::NoteReads, usecases::Notes},
@@ -40,6 +41,8 @@ pub struct Ports {
     pub notes: Arc<dyn NoteReads>,
     /// Reading timelines.
     pub timeline: Arc<dyn TimelineReads>,
+    /// Reading histories.
+    pub history: Arc<dyn HistoryReads>,
     /// The rate limits.
     pub rate_limits: Arc<dyn RateLimits>,
     /// The database's health.
@@ -76,6 +79,8 @@ pub struct Services {
     pub notes: Notes,
     /// Timelines.
     pub timeline: Timeline,
+    /// Histories.
+    pub history: History,
     /// Units of work.
     pub store: Arc<dyn Store>,
     /// Requests that may be repeated.
@@ -96,6 +101,7 @@ impl Services {
             tags,
             notes,
             timeline,
+            history,
             rate_limits,
             health,
             clock,
@@ -112,6 +118,7 @@ impl Services {
             tags: Tags { store: store.clone(), reads: tags, clock: clock.clone(), ids: ids.clone() },
             notes: Notes { store: store.clone(), reads: notes, clock: clock.clone(), ids: ids.clone() },
             timeline: Timeline { reads: timeline },
+            history: History { reads: history, clock: clock.clone(), time_zone: time_zone.clone() },
             idempotency: Idempotency { store: store.clone(), clock: clock.clone() },
             store,
             clock,

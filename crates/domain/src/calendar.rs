@@ -5,11 +5,11 @@
 use std::fmt;
 
 use jiff::{
-    Timestamp, civil,
-    tz::{TimeZone, TimeZoneDatabase},
+    Timestamp, ToSpan as _, civil,
+    tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase},
 };
 use thiserror::Error;
-use time::{Date, Month, OffsetDateTime};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 /// The latest moment that the API can express (RFC 3339 has years of four digits).
 const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999_999 UTC);
@@ -36,6 +36,42 @@ pub fn parse_date(text: &str) -> Result<Date, DateError> {
     date().ok_or(DateError)
 }
 
+/// A time of day by a clock on the wall, to the minute: `00:00` to `24:00`, the end of a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeOfDay {
+    hour: u8,
+    minute: u8,
+}
+
+impl TimeOfDay {
+    /// Reads `HH:MM`; what follows, seconds for example, is ignored. `None` when it is no time.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (hour, minute) = (text.get(0..2)?, text.get(3..5)?);
+        let is_digits = hour.bytes().chain(minute.bytes()).all(|byte| byte.is_ascii_digit());
+        if !is_digits || text.as_bytes()[2] != b':' {
+            return None;
+        }
+        let time = Self { hour: hour.parse().ok()?, minute: minute.parse().ok()? };
+        (time.hour < 24 && time.minute < 60 || (time.hour, time.minute) == (24, 0)).then_some(time)
+    }
+}
+
+impl fmt::Display for TimeOfDay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.hour, self.minute)
+    }
+}
+
+/// What a clock on the salon's wall shows, and its calendar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WallClock {
+    /// The day.
+    pub date: Date,
+    /// The time of day.
+    pub time: Time,
+}
+
 /// Why the name of a time zone was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("must be a time zone of the IANA database such as Asia/Kolkata")]
@@ -60,23 +96,60 @@ impl SalonTimeZone {
     /// The first moment of that day. A day may begin later than at midnight, where clocks are then set forward.
     #[must_use]
     pub fn start_of(&self, day: Date) -> OffsetDateTime {
-        let (year, month, day) = day.to_calendar_date();
-        // Both libraries' years reach beyond those of `parse_date`.
-        let day =
-            civil::Date::new(i16::try_from(year).unwrap_or(i16::MAX), u8::from(month).cast_signed(), day.cast_signed());
-        let start = day.and_then(|day| day.to_zoned(self.0.clone()));
-        let nanoseconds = start.map_or(i128::MAX, |start| start.timestamp().as_nanosecond());
-        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(LAST)
+        self.moment_of(PrimitiveDateTime::new(day, Time::MIDNIGHT))
     }
 
     /// The day in which that moment is.
     #[must_use]
     pub fn day_of(&self, moment: OffsetDateTime) -> Date {
         let timestamp = Timestamp::from_nanosecond(moment.unix_timestamp_nanos()).unwrap_or(Timestamp::MAX);
-        let day = self.0.to_datetime(timestamp).date();
-        let month = Month::try_from(day.month().unsigned_abs()).unwrap_or(Month::January);
-        Date::from_calendar_date(day.year().into(), month, day.day().unsigned_abs()).unwrap_or(moment.date())
+        date_of(self.0.to_datetime(timestamp).date()).unwrap_or(moment.date())
     }
+
+    /// What the salon's clock shows at that moment. When clocks were set back, an hour is shown twice; the second time this
+    /// is the end of that hour, so that what began in the first one does not lie ahead again.
+    #[must_use]
+    pub fn wall_clock_at(&self, moment: OffsetDateTime) -> WallClock {
+        let timestamp = Timestamp::from_nanosecond(moment.unix_timestamp_nanos()).unwrap_or(Timestamp::MAX);
+        let mut shown = self.0.to_datetime(timestamp);
+        if let AmbiguousOffset::Fold { before, after } = self.0.to_ambiguous_timestamp(shown).offset()
+            && self.0.to_offset(timestamp) == after
+            && let Some(transition) =
+                self.0.preceding(timestamp.saturating_add(1.nanosecond()).unwrap_or(timestamp)).next()
+        {
+            shown = before.to_datetime(transition.timestamp());
+        }
+        let (hour, minute, second) = (shown.hour(), shown.minute(), shown.second());
+        let nanosecond = shown.subsec_nanosecond().unsigned_abs();
+        let time = Time::from_hms_nano(hour.unsigned_abs(), minute.unsigned_abs(), second.unsigned_abs(), nanosecond);
+        WallClock { date: date_of(shown.date()).unwrap_or(moment.date()), time: time.unwrap_or(Time::MIDNIGHT) }
+    }
+
+    /// The moment at which the salon's clock shows that. Of two such moments it is the first; a time that the clocks leave
+    /// out counts as far after the change as it lies after the change's beginning.
+    #[must_use]
+    pub fn moment_of(&self, shown: PrimitiveDateTime) -> OffsetDateTime {
+        let (year, month, day) = shown.to_calendar_date();
+        let (hour, minute, second, nanosecond) = shown.as_hms_nano();
+        // Both libraries' years reach beyond those of `parse_date`.
+        let date =
+            civil::Date::new(i16::try_from(year).unwrap_or(i16::MAX), u8::from(month).cast_signed(), day.cast_signed());
+        let time = civil::Time::new(
+            hour.cast_signed(),
+            minute.cast_signed(),
+            second.cast_signed(),
+            i32::try_from(nanosecond).unwrap_or_default(),
+        );
+        let moment = date.and_then(|date| time.and_then(|time| date.to_datetime(time).to_zoned(self.0.clone())));
+        let nanoseconds = moment.map_or(i128::MAX, |moment| moment.timestamp().as_nanosecond());
+        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(LAST)
+    }
+}
+
+/// The same day in the other library's terms; `None` in a year that it does not know.
+fn date_of(day: civil::Date) -> Option<Date> {
+    let month = Month::try_from(day.month().unsigned_abs()).ok()?;
+    Date::from_calendar_date(day.year().into(), month, day.day().unsigned_abs()).ok()
 }
 
 /// The moments from the beginning of one day to the end of another.
@@ -104,7 +177,7 @@ impl Period {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use time::macros::{date, datetime};
+    use time::macros::{date, datetime, time};
 
     use super::*;
 
@@ -158,6 +231,64 @@ mod tests {
     }
 
     #[test]
+    fn a_time_of_day_has_hours_and_minutes() {
+        for (text, shown) in [
+            ("00:00", Some("00:00")),
+            ("09:05:59.5", Some("09:05")),
+            ("23:59", Some("23:59")),
+            ("24:00:00", Some("24:00")),
+            ("24:01", None),
+            ("25:00", None),
+            ("10:60", None),
+            ("1:00", None),
+            ("10-00", None),
+            ("+1:00", None),
+            ("", None),
+            ("१0:00", None),
+        ] {
+            assert_eq!(TimeOfDay::parse(text).map(|time| time.to_string()).as_deref(), shown, "{text:?}");
+        }
+    }
+
+    fn wall(zone: &str, moment: OffsetDateTime) -> WallClock {
+        SalonTimeZone::parse(zone).unwrap().wall_clock_at(moment)
+    }
+
+    #[test]
+    fn the_wall_clock_shows_the_time_of_the_salon() {
+        let shown = wall("Asia/Kolkata", datetime!(2026-11-26 18:59:59.999_999 UTC));
+        assert_eq!(shown, WallClock { date: date!(2026 - 11 - 27), time: time!(00:29:59.999_999) });
+        // The clocks leave out the hour from two to three.
+        let shown = wall("Europe/Berlin", datetime!(2026-03-29 01:00 UTC));
+        assert_eq!(shown, WallClock { date: date!(2026 - 03 - 29), time: time!(03:00) });
+    }
+
+    #[test]
+    fn an_hour_that_is_shown_twice_passes_once() {
+        let day = date!(2026 - 10 - 25);
+        for (moment, time) in [
+            (datetime!(2026-10-25 00:30 UTC), time!(02:30)),
+            (datetime!(2026-10-25 01:00 UTC), time!(03:00)),
+            (datetime!(2026-10-25 01:30 UTC), time!(03:00)),
+            (datetime!(2026-10-25 02:00 UTC), time!(03:00)),
+            (datetime!(2026-10-25 02:01 UTC), time!(03:01)),
+        ] {
+            assert_eq!(wall("Europe/Berlin", moment), WallClock { date: day, time }, "{moment}");
+        }
+        // At midnight, the day before is shown twice.
+        let shown = wall("America/Sao_Paulo", datetime!(2018-02-18 02:30 UTC));
+        assert_eq!(shown, WallClock { date: date!(2018 - 02 - 18), time: time!(00:00) });
+    }
+
+    #[test]
+    fn a_time_that_is_shown_twice_is_the_first_and_one_left_out_comes_later() {
+        let berlin = SalonTimeZone::parse("Europe/Berlin").unwrap();
+        assert_eq!(berlin.moment_of(datetime!(2026-10-25 02:30)), datetime!(2026-10-25 00:30 UTC));
+        assert_eq!(berlin.moment_of(datetime!(2026-03-29 02:30)), datetime!(2026-03-29 01:30 UTC));
+        assert_eq!(kolkata().moment_of(datetime!(2026-11-27 00:30)), datetime!(2026-11-26 19:00 UTC));
+    }
+
+    #[test]
     fn names_of_time_zones_are_those_of_iana() {
         for name in ["", "Kolkata", "+05:30", "Asia/Kolkata ", "../etc/passwd"] {
             assert_eq!(SalonTimeZone::parse(name), Err(TimeZoneError), "{name}");
@@ -185,6 +316,14 @@ mod tests {
             let found = zone.day_of(zone.start_of(day));
             // Samoa left out a whole day.
             prop_assert!(found == day || day == date!(2011 - 12 - 30), "{day} {found}");
+        }
+
+        /// What is upcoming becomes past, and never upcoming again.
+        #[test]
+        fn the_wall_clock_never_goes_back(second in 0..2_000_000_000_i64, later in 0..10_000_i64, zone in 0..4_usize) {
+            let names = ["Asia/Kolkata", "Europe/Berlin", "America/Sao_Paulo", "Australia/Lord_Howe"];
+            let at = |second| wall(names[zone], OffsetDateTime::from_unix_timestamp(second).unwrap());
+            prop_assert!(at(second) <= at(second + later));
         }
     }
 }

@@ -60,6 +60,18 @@ opaque_id!(
     BookingId
 );
 opaque_id!(
+    /// The id of an invoice, made by the billing program.
+    InvoiceId
+);
+opaque_id!(
+    /// The id of a membership, made by the platform.
+    MembershipId
+);
+opaque_id!(
+    /// The id of an entry of a loyalty account, made by the platform.
+    GemTransactionId
+);
+opaque_id!(
     /// The id of an audit entry: `audit_` and a ULID.
     AuditId
 );

@@ -2,7 +2,7 @@
 //!
 //! # What lives here
 //!
-//! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`], [`timeline`]. Beside each noun's types stand its
+//! One noun, one file: [`customer`], [`directory`], [`tag`], [`note`], [`timeline`], [`history`], [`kpis`]. Beside each noun's types stand its
 //! `ports` (traits an adapter implements) and its `usecases` (plain structs that hold ports as `Arc<dyn …>`).
 //! Every write runs in a [`unit_of_work`] and adds an entry to the [`audit`] log. Used by all nouns: [`session`] and [`role`]
 //! (the caller), [`precondition`] and [`idempotency`] (writes that are not lost and not doubled), [`rate_limit`] (the number of requests), [`health`] (whether the store can serve).
@@ -25,8 +25,10 @@ pub mod clock;
 pub mod customer;
 pub mod directory;
 pub mod health;
+pub mod history;
 pub mod idempotency;
 pub mod ids;
+pub mod kpis;
 pub mod note;
 pub mod page;
 pub mod precondition;

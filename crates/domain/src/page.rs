@@ -76,6 +76,12 @@ pub struct PageRequest {
 }
 
 impl PageRequest {
+    /// The first item alone.
+    #[must_use]
+    pub fn first_item() -> Self {
+        Self { number: PageNumber(1), size: PageSize(1) }
+    }
+
     /// The page's number.
     #[must_use]
     pub fn number(self) -> u64 {

@@ -23,7 +23,7 @@ use super::{
 
 named_row! {
     /// A customer with profile, gems and chips.
-    struct CustomerRow {
+    pub(super) struct CustomerRow {
         id: Text => String,
         name: Text => String,
         email: Text => String,
@@ -85,7 +85,7 @@ impl From<CustomerRow> for CustomerView {
             last_visit_at: last_visit_at.map(OffsetDateTime::from),
             gems_balance: gems_balance.map(i64::from),
             created_at: created_at.into(),
-            tags: tags.into(),
+            tags: tags.into_items(),
         }
     }
 }
@@ -187,18 +187,29 @@ impl CustomerReads for Postgres {
     }
 }
 
-/// By hand: diesel has no lateral joins.
+/// The columns of a [`CustomerRow`].
+const CUSTOMER_COLUMNS: &str = "SELECT u.id, u.name, u.email, u.role, u.image, p.phone, p.gender::text AS gender, \
+    p.date_of_birth, p.total_visits, p.total_spent_paise, p.noshow_count, p.late_cancellation_count, \
+    p.booking_requires_approval, p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at, chips.tags";
+
 fn customer_of(id: &UserId) -> Statement<'_> {
-    Statement::new(concat!(
-        "SELECT u.id, u.name, u.email, u.role, u.image, p.phone, p.gender::text AS gender, p.date_of_birth,",
-        " p.total_visits, p.total_spent_paise, p.noshow_count, p.late_cancellation_count,",
-        " p.booking_requires_approval, p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at,",
-        " chips.tags FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
-        " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
-        join_chips!(),
-        " WHERE u.id = "
-    ))
-    .text(id.as_str())
+    customer_and(id, |statement| statement)
+}
+
+/// The statement of a customer and of more columns, which `add_columns` adds, a comma before each. By hand: diesel has no
+/// lateral joins.
+pub(super) fn customer_and<'q>(
+    id: &'q UserId,
+    add_columns: impl FnOnce(Statement<'q>) -> Statement<'q>,
+) -> Statement<'q> {
+    add_columns(Statement::new(CUSTOMER_COLUMNS))
+        .sql(concat!(
+            " FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
+            " LEFT JOIN loyalty_account l ON l.customer_id = u.id",
+            join_chips!(),
+            " WHERE u.id = "
+        ))
+        .text(id.as_str())
 }
 
 /// By hand, as all rows are read: so an unexpected `NULL` names its column.

@@ -42,7 +42,7 @@ pub struct WantedIndex {
 }
 
 /// Every index that this service would use and that a platform may lack.
-pub const WANTED: [WantedIndex; 2] = [
+pub const WANTED: [WantedIndex; 3] = [
     WantedIndex {
         name: "customer_note_customer_id_created_at_idx",
         table: "customer_note",
@@ -58,6 +58,14 @@ pub const WANTED: [WantedIndex; 2] = [
         drizzle_columns: &["token"],
         gain: "every request looks its session up; without this index each look-up reads all sessions",
         cost: "each sign-in adds an entry",
+    },
+    WantedIndex {
+        name: "booking_service_booking_id_idx",
+        table: "booking_service",
+        columns: &["booking_id"],
+        drizzle_columns: &["bookingId"],
+        gain: "a customer's bookings are read with their services; without this index each list reads all services",
+        cost: "each new service of a booking adds an entry",
     },
 ];
 

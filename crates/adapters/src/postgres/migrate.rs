@@ -20,7 +20,7 @@ use super::{
     connect::{Connector, PlatformSchema},
     operator::{exists, pause, readers_of, take_lock},
     pool::Pool,
-    schema_check::NEEDED,
+    schema_check::{NEEDED, OPTIONAL},
 };
 
 const MIGRATIONS: EmbeddedMigrations = embed_migrations!("../../migrations");
@@ -31,6 +31,12 @@ const BOOKKEEPING: &str = "crm.__diesel_schema_migrations";
 
 /// How [`pending`] names what [`migrate`] does before the first migration: making the schema `crm` and the table in it.
 const MAKE_BOOKKEEPING: &str = "schema crm with its list of applied migrations";
+
+/// How [`pending`] names what [`migrate`] does after the last migration for [`Platform::Standalone`].
+const MAKE_HISTORY: &str = "the platform's tables of a customer's history";
+
+/// The statements that make them where they are missing.
+const PLATFORM_HISTORY: &str = include_str!("migrate/platform_history.sql");
 
 /// The key of the advisory lock that keeps two instances from migrating at once; any constant of this service's own.
 const LOCK: i64 = 0x726F_7961_6C67_6C6F;
@@ -177,10 +183,33 @@ pub async fn migrate_within(
         match apply_pending(&mut harness, connector, &mut applied) {
             // Rolled back: no lock is held during the back-off, and the platform's statements proceed.
             Err(MigrateError::Locked(_)) if began.elapsed() < timeout => pause(back_off).await,
-            outcome => return outcome.map(|()| applied),
+            outcome => {
+                outcome?;
+                break;
+            }
         }
         back_off = LONGEST_BACK_OFF.min(back_off * 2);
     }
+    if platform == Platform::Standalone {
+        // After the migrations: these tables refer to others of the platform's.
+        let mut connection = harness.into_inner();
+        if lacks_history(&mut connection, connector).await? {
+            let search_path = connector.search_path("SET LOCAL");
+            connection.batch_execute(&format!("BEGIN; {search_path}; {PLATFORM_HISTORY}; COMMIT")).await?;
+            applied.push(MAKE_HISTORY.to_owned());
+        }
+    }
+    Ok(applied)
+}
+
+/// Whether a table of a customer's history is missing.
+async fn lacks_history(connection: &mut AsyncPgConnection, connector: &Connector) -> QueryResult<bool> {
+    for table in OPTIONAL.iter().flat_map(|optional| optional.tables) {
+        if !platform_has(connection, connector, table.name).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Applies the pending migrations and adds their names to `applied`.
@@ -283,14 +312,18 @@ pub async fn pending(connector: &Connector, platform: Platform) -> Result<Vec<St
     if platform == Platform::Existing {
         require_platform(&mut connection, connector).await?;
     }
-    if exists(&mut connection, BOOKKEEPING).await? {
-        return Ok(names(&pending_in(&applied_in(&mut connection, BOOKKEEPING).await?)?));
-    }
+    let mut pending = Vec::new();
     let former = former_bookkeeping(connector.schema());
-    let applied =
-        if exists(&mut connection, &former).await? { applied_in(&mut connection, &former).await? } else { Vec::new() };
-    let mut pending = vec![MAKE_BOOKKEEPING.to_owned()];
+    let applied = if exists(&mut connection, BOOKKEEPING).await? {
+        applied_in(&mut connection, BOOKKEEPING).await?
+    } else {
+        pending.push(MAKE_BOOKKEEPING.to_owned());
+        if exists(&mut connection, &former).await? { applied_in(&mut connection, &former).await? } else { Vec::new() }
+    };
     pending.extend(names(&pending_in(&applied)?));
+    if platform == Platform::Standalone && lacks_history(&mut connection, connector).await? {
+        pending.push(MAKE_HISTORY.to_owned());
+    }
     Ok(pending)
 }
 

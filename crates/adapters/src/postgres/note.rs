@@ -16,19 +16,21 @@ use diesel::{
     row::NamedRow,
     sql_types::{Bool, Nullable, Text, Timestamptz},
 };
+use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::{
     Postgres,
     schema::customer_note,
-    statement::{PageLine, Statement, column, named_row},
+    statement::{CustomerPageLine, PageLine, Statement, column, named_row},
     timestamp::PgTimestamp,
     unit_of_work::PgUnitOfWork,
 };
 
 named_row! {
     /// A note with its author's name.
-    struct NoteRow {
+    #[derive(Deserialize)]
+    pub(super) struct NoteRow {
         id: Text => String,
         customer_id: Text => String,
         author_id: Text => String,
@@ -101,19 +103,6 @@ named_row! {
     }
 }
 
-/// A line of the page, and whether the customer exists.
-struct NoteLine {
-    customer_exists: bool,
-    line: PageLine<NoteRow>,
-}
-
-impl QueryableByName<Pg> for NoteLine {
-    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
-        let customer_exists = column::<Bool, bool>(row, "customer_exists")?;
-        Ok(Self { customer_exists, line: PageLine::build(row)? })
-    }
-}
-
 impl From<NoteRow> for ListedNote {
     fn from(row: NoteRow) -> Self {
         let NoteRow {
@@ -151,11 +140,8 @@ impl From<RevisionRow> for Revision {
 #[async_trait]
 impl NoteReads for Postgres {
     async fn list_notes(&self, customer: &UserId, page: PageRequest) -> Result<Option<Page<ListedNote>>, StoreError> {
-        let lines: Vec<NoteLine> = self.pool.read_rows(|| page_statement(customer, page)).await?;
-        let Some(NoteLine { customer_exists: true, line }) = lines.as_slice().first() else { return Ok(None) };
-        let total_count = line.total_count.unsigned_abs();
-        let items = lines.into_iter().filter_map(|line| line.line.item.map(ListedNote::from)).collect();
-        Ok(Some(Page { items, total_count }))
+        let lines = self.pool.read_rows(|| page_statement(customer, page)).await?;
+        Ok(CustomerPageLine::<NoteRow>::into_page(lines))
     }
 
     async fn list_revisions(
@@ -203,12 +189,24 @@ fn revisions_statement<'q>(customer: &'q UserId, note: &'q NoteId, page: PageReq
 
 /// The statement of a page. By hand: it has three results (whether the customer exists, the total, the page).
 fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
-    Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+    let statement = Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
         .text(customer.as_str())
-        .sql(") AS customer_exists, (SELECT count(*) FROM customer_note WHERE customer_id = ")
-        .text(customer.as_str())
+        .sql(") AS customer_exists, (");
+    let statement = add_count(statement, customer).sql(") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (");
+    add_page(statement, customer, page)
+        .sql(") page ON true ORDER BY page.pinned DESC, page.created_at DESC, page.id COLLATE \"C\" DESC")
+}
+
+/// Adds the query for the number of a customer's notes.
+pub(super) fn add_count<'q>(statement: Statement<'q>, customer: &'q UserId) -> Statement<'q> {
+    statement.sql("SELECT count(*) FROM customer_note WHERE customer_id = ").text(customer.as_str())
+}
+
+/// Adds the query for a page of a customer's notes, as [`NoteRow`]s.
+pub(super) fn add_page<'q>(statement: Statement<'q>, customer: &'q UserId, page: PageRequest) -> Statement<'q> {
+    statement
         .sql(concat!(
-            ") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, ",
+            "SELECT true AS has_item, ",
             note_columns!(),
             " FROM customer_note n",
             note_joins!(),
@@ -219,7 +217,6 @@ fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
         .bigint(page.limit().cast_signed())
         .sql(" OFFSET ")
         .bigint(page.offset().cast_signed())
-        .sql(") page ON true ORDER BY page.pinned DESC, page.created_at DESC, page.id COLLATE \"C\" DESC")
 }
 
 #[async_trait]

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -29,6 +29,7 @@ use tracing::{Instrument as _, Span, info_span};
 use super::{
     connect::{Connector, DrivenConnection, PoolMode, SessionSettings, english_messages},
     error,
+    parts::AvailableParts,
 };
 
 /// The races between our writes and the platform's are thought through for this isolation level.
@@ -72,6 +73,8 @@ pub struct Pool {
     connections: managed::Pool<Manager>,
     /// Whether the platform's sessions say who impersonates their user, and the role may read that.
     has_impersonators: Arc<AtomicBool>,
+    /// The optional parts that are available; absent before the first check of the schema.
+    available_parts: Arc<Mutex<Option<AvailableParts>>>,
     mode: PoolMode,
     /// The statements that begin a transaction. Plain text rather than diesel's transaction manager: the transaction's
     /// settings go to the server in the same round trip.
@@ -118,6 +121,7 @@ impl Pool {
         Self {
             connections,
             has_impersonators: Arc::default(),
+            available_parts: Arc::default(),
             mode: session.mode,
             begin: statements(BEGIN, "").into(),
             begin_model_update: statements(BEGIN_MODEL_UPDATE, &format!("; {LOCK_MODEL}")).into(),
@@ -215,6 +219,17 @@ impl Pool {
     /// Notes whether that column can be read.
     pub(crate) fn set_has_impersonators(&self, has: bool) {
         self.has_impersonators.store(has, Ordering::Relaxed);
+    }
+
+    /// The optional parts that are available, as the last check of the schema found them; absent before the first one.
+    #[must_use]
+    pub fn available_parts(&self) -> Option<AvailableParts> {
+        *self.available_parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes which optional parts are available; gives what was noted before.
+    pub(crate) fn set_available_parts(&self, parts: AvailableParts) -> Option<AvailableParts> {
+        self.available_parts.lock().unwrap_or_else(PoisonError::into_inner).replace(parts)
     }
 
     /// Closes the idle connections, and those in use when they come back: new ones may lead to another server, as after a

@@ -6,19 +6,22 @@
 mod advice;
 mod lack;
 mod needed;
+mod optional;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crm_domain::store_error::StoreError;
 use diesel::sql_types::{Bool, Text};
 
 use self::needed::{COLLATION, UniqueColumns};
 pub use self::{
-    advice::{advice, documented_grants},
+    advice::{advice, documented_grants, optional_grants},
     lack::Lack,
     needed::{NEEDED, NeededColumn, NeededTable},
+    optional::{OPTIONAL, OptionalPart},
 };
 use super::{
+    parts::{AvailableParts, Part},
     pool::Pool,
     statement::{Statement, named_row},
 };
@@ -33,14 +36,67 @@ named_row! {
     }
 }
 
-/// Lists everything that the database lacks; empty when the service can serve.
-pub async fn lacks(pool: &Pool) -> Result<Vec<Lack>, StoreError> {
-    let names: Vec<&str> = NEEDED.iter().map(|table| table.name).collect();
-    let names = names.join(",");
+/// What the check found.
+#[derive(Debug)]
+pub struct Findings {
+    /// Everything that the service needs and the database lacks; empty when the service can serve.
+    pub lacks: Vec<Lack>,
+    /// What each optional part lacks; empty when it is available.
+    pub optional: Vec<(Part, Vec<Lack>)>,
+}
+
+impl Findings {
+    /// The optional parts that are available.
+    #[must_use]
+    pub fn available_parts(&self) -> AvailableParts {
+        let available = self.optional.iter().filter(|(_, lacks)| lacks.is_empty());
+        available.fold(AvailableParts::default(), |parts, (part, _)| parts.with(*part))
+    }
+}
+
+/// Checks the database, and notes on the pool which optional parts are available.
+pub async fn check(pool: &Pool) -> Result<Findings, StoreError> {
+    let needed = NEEDED.iter().map(|table| table.name);
+    let optional = OPTIONAL.iter().flat_map(|optional| optional.tables).map(|table| table.name);
+    let names: BTreeSet<&str> = needed.chain(optional).collect();
+    let names = names.into_iter().collect::<Vec<_>>().join(",");
     let facts: Vec<FactRow> = pool.read_rows(|| catalogue_statement(&names)).await?;
     let catalogue = Catalogue(&facts);
     pool.set_has_impersonators(catalogue.is_readable("session", "impersonated_by"));
-    Ok(catalogue.lacks())
+    let optional = OPTIONAL.iter().map(|optional| (optional.part, catalogue.lacks_of(optional.tables))).collect();
+    let findings = Findings { lacks: catalogue.lacks(), optional };
+    note_available_parts(pool, &findings);
+    Ok(findings)
+}
+
+/// Lists everything that the database lacks; empty when the service can serve.
+pub async fn lacks(pool: &Pool) -> Result<Vec<Lack>, StoreError> {
+    Ok(check(pool).await?.lacks)
+}
+
+/// Notes which optional parts are available, and logs each that turned. A platform may lack a table or not grant it; anything
+/// else that is amiss is a mistake.
+fn note_available_parts(pool: &Pool, findings: &Findings) {
+    let available = findings.available_parts();
+    let former = pool.set_available_parts(available);
+    for (part, lacks) in &findings.optional {
+        let part_name = part.name();
+        match former {
+            Some(former) if former.has(*part) == available.has(*part) => {}
+            Some(_) if lacks.is_empty() => tracing::info!(part = part_name, "an optional part is available now"),
+            _ if lacks.iter().any(|lack| !matches!(lack, Lack::Table(_) | Lack::Privilege { .. })) => {
+                tracing::warn!(part = part_name, lacks = joined(lacks), "an optional part is not available");
+            }
+            Some(_) => {
+                tracing::info!(part = part_name, lacks = joined(lacks), "an optional part is not available any more")
+            }
+            None => {}
+        }
+    }
+}
+
+fn joined(lacks: &[Lack]) -> String {
+    lacks.iter().map(Lack::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The facts that the statement gave.
@@ -75,15 +131,7 @@ impl Catalogue<'_> {
                 .filter(|fact| fact.detail.is_empty())
                 .map(|fact| Lack::SchemaUsage(fact.name.clone())),
         );
-        let columns: HashMap<(&str, &str), Vec<&str>> = self
-            .of_kind("column")
-            .map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.split(' ').collect()))
-            .collect();
-        for table in NEEDED {
-            self.add_lacks_of(table, &columns, &mut lacks);
-        }
-        lacks
-            .extend(NEEDED.iter().filter(|table| self.hides_rows_of(table)).map(|table| Lack::RowSecurity(table.name)));
+        lacks.extend(self.lacks_of(NEEDED));
         if self.of_kind("action").count() < 3 {
             lacks.push(Lack::AuditAction);
         }
@@ -93,6 +141,21 @@ impl Catalogue<'_> {
         if self.of_kind("collation").next().is_none() {
             lacks.push(Lack::Collation);
         }
+        lacks
+    }
+
+    /// What these tables lack.
+    fn lacks_of(&self, tables: &[NeededTable]) -> Vec<Lack> {
+        let columns: HashMap<(&str, &str), Vec<&str>> = self
+            .of_kind("column")
+            .map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.split(' ').collect()))
+            .collect();
+        let mut lacks = Vec::new();
+        for table in tables {
+            self.add_lacks_of(table, &columns, &mut lacks);
+        }
+        lacks
+            .extend(tables.iter().filter(|table| self.hides_rows_of(table)).map(|table| Lack::RowSecurity(table.name)));
         lacks
     }
 

@@ -5,15 +5,16 @@
 //! error that names its column: diesel's derives say only that there was one. A statement is prepared once
 //! for each connection: diesel's own `sql_query` is prepared anew, in a round trip of its own, each time it runs.
 
+use crm_domain::page::Page;
 use diesel::{
     QueryResult,
     deserialize::{self, FromSql, QueryableByName},
     pg::{Pg, data_types::PgTimestamp},
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     row::NamedRow,
-    sql_types::{Array, BigInt, Bool, Nullable, Text, Timestamptz, Untyped},
+    sql_types::{self, Array, BigInt, Bool, Nullable, Text, Timestamptz, Untyped},
 };
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime, Time};
 
 /// Folds case, accents and invisible characters, so that two texts that people take for the same become equal: NFKD, without
 /// combining marks (U+0300 to U+036F) and invisible characters, then lower and upper case under the root collation of ICU
@@ -129,6 +130,8 @@ enum Part<'q> {
     Timestamps(Vec<OffsetDateTime>),
     RawTimestamp(PgTimestamp),
     Timestamp(OffsetDateTime),
+    Date(Date),
+    Time(Time),
 }
 
 /// A statement. Its rows are declared by [`named_row`].
@@ -199,6 +202,16 @@ impl<'q> Statement<'q> {
     pub(crate) fn timestamp(self, value: OffsetDateTime) -> Self {
         self.with(Part::Timestamp(value))
     }
+
+    /// Binds a date.
+    pub(crate) fn date(self, value: Date) -> Self {
+        self.with(Part::Date(value))
+    }
+
+    /// Binds a time of day.
+    pub(crate) fn time(self, value: Time) -> Self {
+        self.with(Part::Time(value))
+    }
 }
 
 impl QueryFragment<Pg> for Statement<'_> {
@@ -216,6 +229,8 @@ impl QueryFragment<Pg> for Statement<'_> {
                 Part::Timestamps(values) => out.push_bind_param::<Array<Timestamptz>, _>(values)?,
                 Part::RawTimestamp(value) => out.push_bind_param::<Timestamptz, _>(value)?,
                 Part::Timestamp(value) => out.push_bind_param::<Timestamptz, _>(value)?,
+                Part::Date(value) => out.push_bind_param::<sql_types::Date, _>(value)?,
+                Part::Time(value) => out.push_bind_param::<sql_types::Time, _>(value)?,
             }
         }
         Ok(())
@@ -247,5 +262,26 @@ impl<Item: QueryableByName<Pg>> QueryableByName<Pg> for PageLine<Item> {
         let has_item = column::<Nullable<Bool>, Option<bool>>(row, "has_item")?;
         let item = if has_item == Some(true) { Some(Item::build(row)?) } else { None };
         Ok(Self { total_count, item })
+    }
+}
+
+/// A line of a page of a customer's list, and whether the customer exists: `customer_exists`.
+pub(super) struct CustomerPageLine<Item> {
+    customer_exists: bool,
+    line: PageLine<Item>,
+}
+
+impl<Item: QueryableByName<Pg>> QueryableByName<Pg> for CustomerPageLine<Item> {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        Ok(Self { customer_exists: column::<Bool, bool>(row, "customer_exists")?, line: PageLine::build(row)? })
+    }
+}
+
+impl<Row> CustomerPageLine<Row> {
+    /// The page that these lines make; `None` when the customer does not exist.
+    pub(super) fn into_page<Item: From<Row>>(lines: Vec<Self>) -> Option<Page<Item>> {
+        let Some(Self { customer_exists: true, line }) = lines.as_slice().first() else { return None };
+        let total_count = line.total_count.unsigned_abs();
+        Some(Page { items: lines.into_iter().filter_map(|line| line.line.item.map(Item::from)).collect(), total_count })
     }
 }

@@ -16,6 +16,8 @@ use diesel::{
     sql_types::{BigInt, Bool, Nullable, Text, Timestamptz},
 };
 
+use serde::Deserialize;
+
 use super::{
     Postgres,
     schema::{customer_tag, customer_tag_assignment},
@@ -26,7 +28,8 @@ use super::{
 
 named_row! {
     /// A tag.
-    struct TagRow {
+    #[derive(Deserialize)]
+    pub(super) struct TagRow {
         id: Text => String,
         name: Text => String,
         slug: Text => String,
@@ -101,7 +104,14 @@ named_row! {
 }
 
 /// The columns of a [`TagRow`].
-const TAG_COLUMNS: &str = "SELECT t.id, t.name, t.slug, t.color, t.description, t.created_at FROM customer_tag t";
+macro_rules! tag_columns {
+    () => {
+        "SELECT t.id, t.name, t.slug, t.color, t.description, t.created_at FROM customer_tag t"
+    };
+}
+
+/// The query for all tags, as [`TagRow`]s.
+pub(super) const TAGS_BY_NAME: &str = concat!(tag_columns!(), " ORDER BY ", by_name!("t"));
 
 named_row! {
     /// What an assignment would connect.
@@ -114,7 +124,7 @@ named_row! {
 #[async_trait]
 impl TagReads for Postgres {
     async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
-        let statement = || Statement::new(TAG_COLUMNS).sql(concat!(" ORDER BY ", by_name!("t")));
+        let statement = || Statement::new(TAGS_BY_NAME);
         let rows: Vec<TagRow> = self.pool.read_rows(statement).await?;
         Ok(rows.into_iter().map(Tag::from).collect())
     }
@@ -202,7 +212,7 @@ impl TagWrites for PgUnitOfWork {
     }
 
     async fn lock_tags(&mut self, ids: &[TagId]) -> Result<Vec<Tag>, StoreError> {
-        let statement = Statement::new(TAG_COLUMNS)
+        let statement = Statement::new(tag_columns!())
             .sql(" WHERE t.id = ANY (")
             .texts(ids.iter().map(TagId::as_str).collect())
             .sql(") ORDER BY t.id COLLATE \"C\" FOR UPDATE");

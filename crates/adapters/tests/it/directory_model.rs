@@ -367,7 +367,7 @@ async fn the_model_never_fails_a_statement_of_the_platform() {
     client
         .batch_execute(
             "DROP TABLE crm.directory_queue; UPDATE customer_profile SET total_visits = 5 WHERE user_id = 'c4';
-             DELETE FROM \"user\" WHERE id = 'c5'; TRUNCATE loyalty_account",
+             DELETE FROM \"user\" WHERE id = 'c5'; TRUNCATE loyalty_account CASCADE",
         )
         .await
         .unwrap();
@@ -465,7 +465,7 @@ async fn the_services_role_reads_and_maintains_the_model() {
         let page = service.list_customers(&query).await.unwrap();
         assert!(page.items.iter().any(|customer| customer.id.as_str() == "c1"), "{name}");
     }
-    client.batch_execute("TRUNCATE loyalty_account").await.unwrap();
+    client.batch_execute("TRUNCATE loyalty_account CASCADE").await.unwrap();
     service.maintain_directory_model_once().await.unwrap();
     service.maintain_directory_model_once().await.unwrap();
     service.list_customers(&DirectoryQuery::default()).await.unwrap();

@@ -63,7 +63,7 @@ async fn drizzle_kit_finds_nothing_of_this_service_to_drop() {
     let client = database.client().await;
     client.batch_execute(sql).await.unwrap();
     platform::customer(&client, "c1", "Asha").await;
-    migrate::migrate(&database.connector(), migrate::Platform::Standalone).await.unwrap();
+    migrate::migrate(&database.connector(), migrate::Platform::Existing).await.unwrap();
     install::install(&database.connector(), &mut |_| {}).await.unwrap();
     let before = objects(&client).await;
     assert!(before.iter().any(|object| object.contains("directory_entry")));

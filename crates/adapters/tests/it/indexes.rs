@@ -40,6 +40,7 @@ async fn plan_of_notes(client: &Client) -> String {
 async fn missing_indexes_are_created_once_and_used() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
+    client.batch_execute("DROP TABLE booking_service").await.unwrap();
     arrange_notes(&client).await;
     assert!(plan_of_notes(&client).await.contains("Seq Scan"));
     let notes = WANTED[0].name;
@@ -62,6 +63,7 @@ async fn missing_indexes_are_created_once_and_used() {
 async fn an_equivalent_index_counts_and_one_that_serves_less_does_not() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
+    client.batch_execute("DROP TABLE booking_service").await.unwrap();
     for (definition, is_equivalent) in [
         ("(customer_id, created_at)", true),
         ("(customer_id, created_at DESC, id)", true),
@@ -85,6 +87,7 @@ async fn an_equivalent_index_counts_and_one_that_serves_less_does_not() {
 async fn an_index_that_was_left_invalid_is_created_anew() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
+    client.batch_execute("DROP TABLE booking_service").await.unwrap();
     arrange_notes(&client).await;
     let name = WANTED[0].name;
     let interrupted = format!("CREATE UNIQUE INDEX CONCURRENTLY {name} ON customer_note (customer_id)");
@@ -108,4 +111,27 @@ fn the_lines_for_sql_and_drizzle_name_schema_and_columns() {
         WANTED[0].drizzle(),
         "index(\"customer_note_customer_id_created_at_idx\").on(table.customerId, table.createdAt),"
     );
+}
+
+#[tokio::test]
+async fn a_page_of_bookings_finds_their_services_by_the_index() {
+    let database = TestDatabase::migrated();
+    let client = database.client().await;
+    client
+        .batch_execute(
+            "INSERT INTO \"user\" (id, name, email) VALUES ('c', 'Asha', 'asha@example.com');
+             INSERT INTO booking (id, booking_number, branch_id, customer_id, service_type, booking_date, start_time, end_time)
+               SELECT 'b' || n, 'b' || n, 'br', 'c', 'salon', '2026-11-23', '10:00', '11:00' FROM generate_series(1, 5000) n;
+             INSERT INTO booking_service (id, booking_id, service_id, service_name_snapshot, price_at_booking_paise, duration_minutes)
+               SELECT 's' || n, 'b' || n, 'svc', 'Haircut', 1, 1 FROM generate_series(1, 5000) n;
+             ANALYZE booking_service",
+        )
+        .await
+        .unwrap();
+    let name = "booking_service_booking_id_idx";
+    assert!(create(&database).await.unwrap().contains(&name));
+    let sql = "EXPLAIN SELECT * FROM booking_service WHERE booking_id = ANY (ARRAY(SELECT 'b' || n FROM generate_series(1, 20) n))";
+    let lines = client.query(sql, &[]).await.unwrap();
+    let plan: Vec<String> = lines.iter().map(|line| line.get(0)).collect();
+    assert!(plan.join("\n").contains(name), "{plan:?}");
 }

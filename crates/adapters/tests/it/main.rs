@@ -13,6 +13,7 @@ mod drizzle;
 mod foreign_keys;
 mod indexes;
 mod interop;
+mod kpis;
 mod migrate;
 mod note;
 mod schema_check;

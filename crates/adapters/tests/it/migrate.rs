@@ -20,7 +20,8 @@ use tokio_postgres::Client;
 
 use crate::schema_check::missing_objects;
 
-const PLATFORM: &str = include_str!("../fixtures/platform-schema.sql");
+const PLATFORM: &str =
+    concat!(include_str!("../fixtures/platform-schema.sql"), include_str!("../fixtures/platform-schema-history.sql"));
 
 /// The catalog's description of the tables, except those that this service does not use.
 async fn catalog(client: &Client) -> Vec<String> {

@@ -139,6 +139,27 @@ test("tags are changed, counted, assigned in bulk, merged and deleted", async ()
   assert.equal(deleted.data?.data.ok, true);
 });
 
+test("all of a profile page comes in one request, and each list page by page", async () => {
+  const path = { id };
+  const { data } = await desk.GET("/api/customers/{id}/overview", { params: { path } });
+  assert.ok(data);
+  const { customer, averageSpendPaise, nextBooking, bookings, invoices, notes, memberships, tags } = data.data;
+  assert.deepEqual([customer.id, averageSpendPaise, nextBooking, memberships], [id, null, null, { active: null, past: [] }]);
+  assert.ok(bookings && invoices && tags.length > 0);
+  const query = { when: "past", status: ["pending", "completed"], pageSize: 1 } as const;
+  const listed = await desk.GET("/api/customers/{id}/bookings", { params: { path, query: { ...query, status: [...query.status] } } });
+  assert.deepEqual(listed.data?.data.bookings, bookings.items.slice(0, 1));
+  assert.equal(listed.data?.meta.totalCount, bookings.totalCount);
+  const billed = await desk.GET("/api/customers/{id}/invoices", { params: { path, query: { paymentStatus: ["paid"] } } });
+  assert.equal(billed.data?.meta.totalCount, invoices.totalCount);
+  const listedNotes = await desk.GET("/api/customers/{id}/notes", { params: { path } });
+  assert.deepEqual(listedNotes.data?.data.notes, notes.items);
+  const all = await desk.GET("/api/customers/{id}/memberships", { params: { path } });
+  assert.deepEqual(all.data?.data, memberships);
+  const gems = await desk.GET("/api/customers/{id}/gems", { params: { path } });
+  assert.deepEqual(gems.data?.data, { balance: null, transactions: [] });
+});
+
 test("an id of any shape is one path segment", async () => {
   for (const odd of ["a/b", "..", "%2F", "ü ?#", "名前"]) {
     const { response, error } = await desk.GET("/api/customers/{id}", { params: { path: { id: odd } } });

@@ -1,6 +1,7 @@
 -- Demo data of "Royal Glow", an invented Indian salon group, for an empty database that has the platform's tables.
 -- The setting demo.customers says how many customers there are: SET demo.customers = '400'; up to a million. They are
 -- usr_demo_customer (row 0, an account to sign in with) and usr_demo_000001, usr_demo_000002, …
+-- With SET demo.history = 'short' there are at most two of everybody's visits among the bookings, for a large directory that loads soon.
 -- Everything follows from the row number: no random(), no now(), no lower() or ORDER BY under the database's collation,
 -- not the session's time zone. So the same number gives the same rows on every machine and in every locale.
 BEGIN;
@@ -177,31 +178,38 @@ FROM demo_customer, LATERAL (VALUES ('vip', spent > 6000000), ('allergy', allerg
   ('member', visits > 4 AND pg_temp.draw(n, 'member', 100) < 45)) AS t (tag, has)
 WHERE has ORDER BY n, tag COLLATE "C";
 
--- Bookings of those who have been here: 1 is the last visit, 2 the one before (or, after a single visit, something that
--- did not take place), 3 what is to come or did not take place. So there are never more completed ones than visits.
-INSERT INTO booking (id, booking_number, branch_id, customer_id, status, service_type, booking_date, start_time, end_time,
-  total_amount_paise, total_duration_minutes, is_walkin, confirmed_at, completed_at, cancellation_reason,
-  cancelled_at, rejection_reason, rejected_at, reschedule_count, created_at, updated_at)
+-- Bookings of those who have been here. 1 is the last visit, and there is one for every visit back to the first, so that
+-- `crm kpis status` finds nothing; with SET demo.history = 'short' at most two. 0 is what is to come or did not take place,
+-- -1 another one like it after a single visit.
+CREATE TEMP TABLE demo_booking ON COMMIT DROP AS
 WITH planned AS MATERIALIZED (
-  SELECT c.n, k, k * 1000000 + c.n AS r, id, last_day, first_day, last_minute, ticket, c.created_at AS joined_at,
-    CASE WHEN k = 1 OR k = 2 AND visits > 1 THEN 'completed'
-         WHEN k = 3 AND noshows > 0 THEN 'no_show'
-         ELSE pg_temp.pick(k * 1000000 + n, 'status', '{pending,pending,confirmed,confirmed,confirmed,confirmed,cancelled,'
-           'cancelled,rescheduled,rejected,in_progress}') END::booking_status AS status,
-    30 + 15 * pg_temp.draw(k * 1000000 + n, 'minutes', 7) AS minutes,
+  SELECT c.n, k, (k + 2) * 1000000 + c.n AS r, id, visits, last_day, first_day, last_minute, c.created_at AS joined_at,
+    -- Paise: the tips are paid with the last visit.
+    ticket * 100 + CASE WHEN k = 1 THEN spent - visits * ticket * 100 ELSE 0 END AS amount,
+    CASE WHEN k > 0 THEN 'completed'
+         WHEN k = 0 AND noshows > 0 THEN 'no_show'
+         ELSE pg_temp.pick((k + 2) * 1000000 + n, 'status', '{pending,pending,confirmed,confirmed,confirmed,confirmed,'
+           'cancelled,cancelled,rescheduled,rejected,in_progress}') END::booking_status AS status,
+    30 + 15 * pg_temp.draw((k + 2) * 1000000 + n, 'minutes', 7) AS minutes,
+    CASE WHEN pg_temp.draw((k + 2) * 1000000 + n, 'spa', 100) < 26 THEN 'spa' ELSE 'salon' END::service_type AS service_type,
     k = 1 AND visits = 1 AND coalesce(source, '') = 'walk-in' AS walkin
-  FROM demo_customer AS c, generate_series(1, 3) AS k
-  WHERE visits > 0 AND (k = 1 OR k = 2 AND pg_temp.draw(n, 'second', 100) < 60
-                              OR k = 3 AND (noshows > 0 OR pg_temp.draw(n, 'third', 100) < 30))
+  FROM demo_customer AS c, generate_series(-1, CASE
+    WHEN coalesce(current_setting('demo.history', true), '') <> 'short' THEN visits
+    WHEN pg_temp.draw(n, 'second', 100) < 60 THEN least(visits, 2) ELSE 1 END) AS k
+  WHERE visits > 0 AND (k > 0 OR k = 0 AND (noshows > 0 OR pg_temp.draw(n, 'third', 100) < 30)
+                              OR k = -1 AND visits = 1 AND pg_temp.draw(n, 'second', 100) < 60)
 ), placed AS MATERIALIZED (
   SELECT *,
+    -- There are at least as many days between the first and the last visit as visits, so no day has two.
     CASE WHEN k = 1 THEN last_day
-         WHEN status = 'completed' THEN least(first_day - 1, last_day + 5 + pg_temp.draw(r, 'before', 70))
+         WHEN status = 'completed' THEN last_day + (first_day - last_day) * (k - 1) / (visits - 1)
          WHEN status IN ('pending', 'confirmed') THEN -1 - pg_temp.draw(r, 'ahead', 21)
          WHEN status = 'in_progress' THEN 0
          ELSE 1 + pg_temp.draw(r, 'since', last_day) END AS day,
-    -- The last visit ends when the profile says; what is in progress began a quarter of an hour before "now".
-    CASE WHEN k = 1 THEN last_minute - minutes WHEN status = 'in_progress' THEN 705
+    -- The first and the last visit end when the profile says; what is in progress began a quarter of an hour before "now".
+    CASE WHEN k = 1 THEN last_minute - minutes
+         WHEN k > 1 AND k = visits THEN 660 + 15 * pg_temp.draw(n, 'first time', 37) - minutes
+         WHEN status = 'in_progress' THEN 705
          ELSE 600 + 15 * pg_temp.draw(r, 'start', 37) END AS minute
   FROM planned
 ), timed AS MATERIALIZED (
@@ -220,18 +228,81 @@ WITH planned AS MATERIALIZED (
     extract(year FROM booked AT TIME ZONE 'Asia/Kolkata')::int AS year
   FROM timed
 )
-SELECT 'bkg_demo_' || pg_temp.pad(n) || '_' || k,
-  'RG-' || year || '-' || pg_temp.pad(row_number() OVER (PARTITION BY year ORDER BY booked, n, k)),
-  pg_temp.pick(n, 'branch', '{branch_indiranagar,branch_indiranagar,branch_koramangala,branch_bandra,branch_adyar}'),
-  id, status, CASE WHEN pg_temp.draw(r, 'spa', 100) < 26 THEN 'spa' ELSE 'salon' END::service_type,
+SELECT *, 'bkg_demo_' || pg_temp.pad(n) || '_' || k AS booking_id,
+  pg_temp.pick(n, 'branch', '{branch_indiranagar,branch_indiranagar,branch_koramangala,branch_bandra,branch_adyar}') AS branch
+FROM dated;
+
+INSERT INTO booking (id, booking_number, branch_id, customer_id, status, service_type, booking_date, start_time, end_time,
+  total_amount_paise, total_duration_minutes, is_walkin, confirmed_at, completed_at, cancellation_reason,
+  cancelled_at, rejection_reason, rejected_at, reschedule_count, created_at, updated_at)
+SELECT booking_id, 'RG-' || year || '-' || pg_temp.pad(row_number() OVER (PARTITION BY year ORDER BY booked, n, k)),
+  branch, id, status, service_type,
   date '2026-11-01' - day, time '00:00' + minute * interval '1 minute',
   time '00:00' + (minute + minutes) * interval '1 minute',
-  ticket * (60 + pg_temp.draw(r, 'amount', 41)) / 100 * 100, minutes,
-  walkin, confirmed, CASE WHEN status = 'completed' THEN settled END,
+  amount, minutes, walkin, confirmed, CASE WHEN status = 'completed' THEN settled END,
   CASE WHEN status = 'cancelled' THEN pg_temp.pick(r, 'why', '{"Unwell","Plans changed","Stylist on leave"}') END,
   CASE WHEN status = 'cancelled' THEN settled END, CASE WHEN status = 'rejected' THEN 'Slot no longer free' END,
   CASE WHEN status = 'rejected' THEN settled END, (status = 'rescheduled')::int, booked, greatest(booked, confirmed, settled)
-FROM dated ORDER BY booked, n, k;
+FROM demo_booking ORDER BY booked, n, k;
+
+-- One service, or for a longer booking two: together they take its time and cost its amount.
+INSERT INTO booking_service (id, booking_id, service_id, service_name_snapshot, price_at_booking_paise, duration_minutes,
+  display_order)
+SELECT 'bsv_demo_' || pg_temp.pad(n) || '_' || k || '_' || i, booking_id, 'svc_demo_' || service_type || '_' || pick,
+  (CASE service_type
+     WHEN 'spa' THEN '{"Aroma massage","Swedish massage","Head and shoulder massage","Body polish","Foot reflexology","Shirodhara"}'
+     ELSE '{"Haircut and blow-dry","Hair colour","Keratin smoothing","Clean-up facial","Manicure","Pedicure"}' END::text[])[pick],
+  CASE WHEN NOT has_two THEN amount WHEN i = 1 THEN amount * 6 / 10 ELSE amount - amount * 6 / 10 END,
+  CASE WHEN NOT has_two THEN minutes WHEN i = 1 THEN minutes - 15 ELSE 15 END, i - 1
+FROM demo_booking, LATERAL (SELECT minutes >= 60 AND pg_temp.draw(r, 'two services', 100) < 60 AS has_two OFFSET 0) AS t,
+     generate_series(1, CASE WHEN has_two THEN 2 ELSE 1 END) AS i,
+     LATERAL (SELECT 1 + (pg_temp.draw(r, 'service', 6) + 2 * i) % 6 AS pick OFFSET 0) AS p
+ORDER BY booked, n, k, i;
+
+-- A paid invoice for each visit; one that was refunded for some of what was cancelled. Prices include 18 % tax. The last
+-- visit's invoice earns what is left of the gems.
+INSERT INTO invoice (id, invoice_number, branch_id, booking_id, customer_id, subtotal_paise, taxable_value_paise,
+  gst_amount_paise, total_amount_paise, payment_method, payment_status, gems_earned, paid_at, created_at, updated_at)
+SELECT 'inv_demo_' || pg_temp.pad(b.n) || '_' || k, 'INV-' || year || '-' || pg_temp.pad(row_number() OVER (PARTITION BY year ORDER BY settled, b.n, k)),
+  branch, booking_id, b.id, amount - tax, amount - tax, tax, amount,
+  pg_temp.pick(r, 'method', '{upi,upi,upi,card,card,cash}')::payment_method,
+  CASE WHEN k > 0 THEN 'paid' ELSE 'refunded' END::payment_status,
+  CASE WHEN l.id IS NULL OR k <= 0 THEN 0
+       WHEN k = 1 THEN c.spent / 10000 - (b.visits - 1) * (c.ticket * 100 / 10000) ELSE amount / 10000 END,
+  settled + interval '7 minutes', settled + interval '5 minutes', settled + interval '7 minutes'
+FROM demo_booking AS b JOIN demo_customer AS c ON c.n = b.n LEFT JOIN loyalty_account AS l ON l.customer_id = b.id,
+     LATERAL (SELECT amount * 18 / 118 AS tax OFFSET 0) AS t
+WHERE k > 0 OR status = 'cancelled' AND pg_temp.draw(r, 'refund', 100) < 30
+ORDER BY settled, b.n, k;
+
+-- Gems: the welcome, what each invoice earned, and what was redeemed at the last visit. They add up to the balance.
+INSERT INTO loyalty_transaction (id, loyalty_account_id, type, gems_amount, invoice_id, description, expires_at, created_at)
+SELECT 'gem_demo_' || what, account, type::loyalty_tx_type, gems, invoice, description,
+  CASE WHEN type = 'earned' THEN at + interval '365 days' END, at
+FROM (SELECT pg_temp.pad(n) || '_welcome', l.id, 'adjusted', 50, NULL, 'Welcome to Royal Glow', c.created_at
+      FROM demo_customer AS c JOIN loyalty_account AS l ON l.customer_id = c.id
+      UNION ALL
+      SELECT substr(i.id, 10), l.id, 'earned', i.gems_earned, i.id, NULL, i.paid_at
+      FROM invoice AS i JOIN loyalty_account AS l ON l.customer_id = i.customer_id WHERE i.gems_earned > 0
+      UNION ALL
+      SELECT pg_temp.pad(n) || '_redeemed', l.id, 'redeemed', -l.total_gems_redeemed, NULL, 'For a service', c.last_visit_at
+      FROM demo_customer AS c JOIN loyalty_account AS l ON l.customer_id = c.id WHERE l.total_gems_redeemed > 0
+     ) AS g (what, account, type, gems, invoice, description, at)
+ORDER BY at, what COLLATE "C";
+
+-- Whoever is tagged for a spa membership has one, and some had another before.
+INSERT INTO spa_membership (id, membership_number, customer_id, tier_id, tier_name_snapshot, total_hours_minutes,
+  used_hours_minutes, price_paid_paise, starts_at, expires_at, status, created_by, created_at, updated_at)
+SELECT 'mem_demo_' || pg_temp.pad(n) || '_' || i, 'SPA-' || pg_temp.pad(n) || '-' || i, c.id, 'tier_demo_' || tier,
+  (ARRAY['Silver', 'Gold', 'Platinum'])[tier], 600 * tier,
+  CASE WHEN i = 1 THEN 30 * pg_temp.draw(n, 'used', 10 * tier) ELSE 600 * tier END, 750000 * tier,
+  starts, starts + interval '365 days', CASE WHEN i = 1 THEN 'active' ELSE 'expired' END::spa_membership_status,
+  'usr_demo_manager', starts, starts
+FROM demo_customer AS c JOIN customer_tag_assignment AS a ON a.customer_id = c.id AND a.tag_id = 'tag_demo_member',
+     generate_series(1, CASE WHEN first_day > 700 THEN 2 ELSE 1 END) AS i,
+     LATERAL (SELECT 1 + pg_temp.draw(n, 'tier', 3) AS tier,
+                     pg_temp.at(pg_temp.draw(n, 'member since', 300) + CASE WHEN i = 2 THEN 380 ELSE 0 END, 600) AS starts OFFSET 0) AS m
+ORDER BY n, i;
 
 -- Notes on a quarter of the customers. Whoever is tagged for an allergy or a stylist has the note that says why.
 INSERT INTO customer_note (id, customer_id, author_id, booking_id, content, created_at)
@@ -276,5 +347,6 @@ WINDOW made_in_turn AS (ORDER BY created_at, type COLLATE "C", made.id COLLATE "
 
 DROP FUNCTION pg_temp.phone, pg_temp.last_name, pg_temp.first_name, pg_temp.mailbox, pg_temp.at, pg_temp.pad, pg_temp.pick, pg_temp.draw;
 -- So that the first query is planned for what is here, without waiting for autovacuum.
-ANALYZE "user", customer_profile, loyalty_account, customer_tag, customer_tag_assignment, booking, customer_note, audit_log;
+ANALYZE "user", customer_profile, loyalty_account, customer_tag, customer_tag_assignment, booking, booking_service, invoice,
+  loyalty_transaction, spa_membership, customer_note, audit_log;
 COMMIT;

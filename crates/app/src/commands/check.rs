@@ -22,11 +22,16 @@ pub(super) const POOLER_ADVICE: &str = "a pooler in transaction mode is between 
      DATABASE_POOL_MODE is session: requests would fail as soon as several run at once. Set DATABASE_POOL_MODE=transaction, \
      or connect straight to PostgreSQL";
 
-/// Prints the grants of that role. Reads `DATABASE_SCHEMA` and no other setting, and needs no database.
-pub(crate) fn print_grants(role: &str) -> anyhow::Result<ExitCode> {
+/// Prints the grants of that role: what the service needs, or those of a customer's history or of `crm kpis`. Reads `DATABASE_SCHEMA` and no other setting, and needs no database.
+pub(crate) fn print_grants(role: &str, history: bool, kpis: bool) -> anyhow::Result<ExitCode> {
     let DatabaseSchema(schema) = DatabaseSchema::read(&Environment)?;
     let mut stdout = std::io::stdout().lock();
-    for statement in schema_check::documented_grants(role, &schema) {
+    let statements = if history || kpis {
+        schema_check::optional_grants(role, &schema, kpis)
+    } else {
+        schema_check::documented_grants(role, &schema)
+    };
+    for statement in statements {
         writeln!(stdout, "{statement}")?;
     }
     Ok(ExitCode::SUCCESS)
@@ -50,7 +55,8 @@ async fn check(database: &DatabaseConfig) -> anyhow::Result<ExitCode> {
         writeln!(stdout, "FAIL pooler      {POOLER_ADVICE}")?;
         return Ok(ExitCode::FAILURE);
     }
-    let lacks = schema_check::lacks(&pool).await?;
+    let findings = schema_check::check(&pool).await?;
+    let lacks = &findings.lacks;
     let role = schema_check::role(&pool).await?;
     let mut faults = 0;
     let mut line = |what: &str, is_fault: bool, text: &str| {
@@ -66,7 +72,7 @@ async fn check(database: &DatabaseConfig) -> anyhow::Result<ExitCode> {
     if lacks.is_empty() {
         line("schema", false, "has everything that the service needs")?;
     }
-    for lack in &lacks {
+    for lack in lacks {
         let what = if matches!(lack, Lack::Writable(_)) { "writes" } else { "schema" };
         line(what, true, &format!("lacks {lack}"))?;
     }
@@ -85,11 +91,20 @@ async fn check(database: &DatabaseConfig) -> anyhow::Result<ExitCode> {
         };
         line("read model", false, text)?;
     }
+    for (part, lacks) in &findings.optional {
+        let lacks: Vec<_> = lacks.iter().map(Lack::to_string).collect();
+        let text = if lacks.is_empty() {
+            format!("available: {}", part.name())
+        } else {
+            format!("not available: {}; lacks {}", part.name(), lacks.join(", "))
+        };
+        line("optional", false, &text)?;
+    }
     if let Ok(missing) = indexes::missing(&database.connector).await {
         let text = format!("{} missing on the platform's tables; `crm indexes` lists them", missing.len());
         line("indexes", false, &text)?;
     }
-    for paragraph in schema_check::advice(&lacks, &role, database.connector.schema()) {
+    for paragraph in schema_check::advice(lacks, &role, database.connector.schema()) {
         writeln!(stdout, "\n{paragraph}")?;
     }
     Ok(if faults == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

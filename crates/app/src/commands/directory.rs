@@ -1,16 +1,13 @@
 //! `crm directory …`: installs, checks and removes the directory's read model.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    process::ExitCode,
-};
+use std::{io::Write as _, process::ExitCode};
 
 use clap::Subcommand;
 use crm_adapters::postgres::directory::install::{self, Differences, Progress, Status};
 use crm_domain::health::DirectoryModelState;
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::runtime;
 
+use super::progress::ProgressOutput;
 use crate::config::{DatabaseAddress, Environment};
 
 /// What to do with the read model.
@@ -36,13 +33,17 @@ pub(crate) fn run(command: &DirectoryCommand) -> anyhow::Result<ExitCode> {
 
 async fn run_command(command: &DirectoryCommand) -> anyhow::Result<ExitCode> {
     let DatabaseAddress(connector) = DatabaseAddress::read(&Environment)?;
-    let mut output = Output::default();
+    let mut output = ProgressOutput::new("users");
+    let mut show = |progress| match progress {
+        Progress::Step(step) => output.begin(step),
+        Progress::Filled { done, total } => output.show(done, total),
+    };
     match command {
-        DirectoryCommand::Install => install::install(&connector, &mut |progress| output.show(progress)).await?,
-        DirectoryCommand::Uninstall => install::uninstall(&connector, &mut |progress| output.show(progress)).await?,
+        DirectoryCommand::Install => install::install(&connector, &mut show).await?,
+        DirectoryCommand::Uninstall => install::uninstall(&connector, &mut show).await?,
         DirectoryCommand::Rebuild => {
-            install::uninstall(&connector, &mut |progress| output.show(progress)).await?;
-            install::install(&connector, &mut |progress| output.show(progress)).await?;
+            install::uninstall(&connector, &mut show).await?;
+            install::install(&connector, &mut show).await?;
         }
         DirectoryCommand::Status => return print_status(install::status(&connector).await?.as_ref()),
         DirectoryCommand::Verify => return print_differences(install::verify(&connector).await?),
@@ -92,41 +93,4 @@ fn print_differences(differences: Option<Differences>) -> anyhow::Result<ExitCod
          {counts} counters. Run `crm directory rebuild`."
     )?;
     Ok(ExitCode::FAILURE)
-}
-
-/// Shows progress: a bar on a terminal, else a line for each step and each tenth.
-#[derive(Default)]
-struct Output {
-    bar: Option<ProgressBar>,
-    tenths: u64,
-}
-
-impl Output {
-    fn show(&mut self, progress: Progress) {
-        let mut stderr = std::io::stderr();
-        match progress {
-            Progress::Step(step) => {
-                if let Some(bar) = self.bar.take() {
-                    bar.finish_and_clear();
-                }
-                self.tenths = 0;
-                // Progress is a courtesy: the work goes on when nobody can read it.
-                let _ = writeln!(stderr, "{step}");
-            }
-            Progress::Filled { done, total } if stderr.is_terminal() => {
-                let bar = self.bar.get_or_insert_with(|| {
-                    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} {eta}");
-                    ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-                });
-                bar.set_position(done);
-            }
-            Progress::Filled { done, total } => {
-                let tenths = (done * 10).checked_div(total).unwrap_or(10);
-                if tenths > self.tenths {
-                    self.tenths = tenths;
-                    let _ = writeln!(stderr, "{done} of {total} users");
-                }
-            }
-        }
-    }
 }

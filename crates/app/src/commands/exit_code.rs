@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crm_adapters::postgres::{directory::install::DirectoryModelError, indexes::IndexError, migrate::MigrateError};
 
-use crm_domain::store_error::StoreError;
+use crm_domain::{kpis::KpiError, store_error::StoreError};
 
 use crate::config::Problems;
 
@@ -16,6 +16,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> ExitCode {
     let is_unreachable = error.chain().any(|cause| matches!(cause.downcast_ref(), Some(StoreError::Unavailable(_))))
         || matches!(error.downcast_ref(), Some(MigrateError::Connect(_)))
         || matches!(error.downcast_ref(), Some(DirectoryModelError::Connect(_)))
-        || matches!(error.downcast_ref(), Some(IndexError::Connect(_)));
+        || matches!(error.downcast_ref(), Some(IndexError::Connect(_)))
+        || matches!(error.downcast_ref(), Some(KpiError::Store(StoreError::Unavailable(_))));
     ExitCode::from(if is_unreachable { 2 } else { 1 })
 }

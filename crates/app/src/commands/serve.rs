@@ -1,5 +1,7 @@
 //! `crm serve`: from the configuration to the last response.
 
+mod kpi_refresh;
+
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use actix_web::web;
@@ -67,6 +69,10 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let clock = services.clock.clone();
     actix_web::rt::spawn(async move { keys.sweep_idempotency_keys_regularly(clock).await });
     actix_web::rt::spawn(async move { timeline.fill_audit_customers_to_the_end().await });
+    if let Some(every) = config.kpi_refresh_interval {
+        let kpis = bootstrap::kpis(&config.database, &config.time_zone);
+        actix_web::rt::spawn(kpi_refresh::refresh_regularly(kpis, every));
+    }
     let watched = services.clone();
     let deadline = config.http.request_timeout / 2;
     actix_web::rt::spawn(async move { watched.health.watch(deadline).await });
@@ -85,6 +91,7 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
         cookie = config.session.cookie_name.as_str(),
         secret_sha256 = config.session.secret.fingerprint(),
         pool = config.database.pool.size,
+        available = pool.available_parts().unwrap_or_default().names(),
         version = build::VERSION,
         commit = build::COMMIT,
         "serving"

@@ -7,6 +7,7 @@ use crm_adapters::{
     postgres::connect::{Connector, PlatformSchema},
     rate_limit::redis::{RedisAddress, RedisSettings},
 };
+use crm_domain::calendar::SalonTimeZone;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use url::Url;
 
@@ -92,6 +93,12 @@ impl<'s> Reader<'s> {
         self.parse(name, "must be a number from 1 to 1000000, or 0 for no limit", |text| {
             text.parse().ok().filter(|value| *value <= 1_000_000)
         })
+    }
+
+    /// The salon's time zone.
+    pub(super) fn time_zone(&mut self) -> Option<SalonTimeZone> {
+        let message = "must be a time zone such as Asia/Kolkata";
+        self.parse("SALON_TIME_ZONE", message, |name| SalonTimeZone::parse(name).ok())
     }
 
     pub(super) fn address(&mut self, name: &'static str) -> Option<SocketAddr> {

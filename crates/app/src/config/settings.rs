@@ -123,6 +123,11 @@ pub const SETTINGS: &[Setting] = &[
         "The longest an export of the directory may take before its connection is closed, in milliseconds.",
     ),
     setting(
+        "KPI_REFRESH_INTERVAL_SECONDS",
+        Some("0"),
+        "How often the figures of customers are derived anew from bookings and invoices (crm kpis), in seconds, 1 to 604800, or 0 for never.",
+    ),
+    setting(
         "STARTUP_TIMEOUT_MS",
         Some("30000"),
         "The longest that a database that does not answer yet is waited for at start, in milliseconds.",

@@ -293,6 +293,7 @@ fn ports(pool: Pool, postgres: Arc<Postgres>) -> Ports {
         tags: postgres.clone(),
         notes: postgres.clone(),
         timeline: postgres.clone(),
+        history: postgres.clone(),
         rate_limits: Arc::new(MemoryRateLimits::new(monotonic_clock())),
         health: postgres,
         clock: clock(),

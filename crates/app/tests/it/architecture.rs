@@ -32,7 +32,9 @@ const DOMAIN_LAYERS: &[&[&str]] = &[
     &[
         "customer/usecases.rs",
         "directory/usecases.rs",
+        "history/usecases.rs",
         "idempotency/usecases.rs",
+        "kpis/usecases.rs",
         "note/usecases.rs",
         "tag/usecases.rs",
         "timeline/usecases.rs",
@@ -41,7 +43,9 @@ const DOMAIN_LAYERS: &[&[&str]] = &[
     &[
         "customer/ports.rs",
         "directory/ports.rs",
+        "history/ports.rs",
         "idempotency/ports.rs",
+        "kpis/ports.rs",
         "note/ports.rs",
         "tag/ports.rs",
         "timeline/ports.rs",

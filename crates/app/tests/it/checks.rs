@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::app::{ROLES, TestApp, parse_response, send};
 
 /// Every endpoint: method, target, minimum role, a valid body.
-const ENDPOINTS: [(&str, &str, &str, &str); 20] = [
+const ENDPOINTS: [(&str, &str, &str, &str); 25] = [
     ("GET", "/api/customers", "receptionist", ""),
     ("GET", "/api/customers/usr_1", "receptionist", ""),
     ("PATCH", "/api/customers/usr_1", "manager", r#"{"noshowCount":1}"#),
@@ -17,6 +17,11 @@ const ENDPOINTS: [(&str, &str, &str, &str); 20] = [
     ("POST", "/api/tags", "manager", r#"{"name":"Another"}"#),
     ("GET", "/api/customers.csv", "manager", ""),
     ("GET", "/api/customers/usr_1/timeline", "receptionist", ""),
+    ("GET", "/api/customers/usr_1/bookings", "receptionist", ""),
+    ("GET", "/api/customers/usr_1/invoices", "receptionist", ""),
+    ("GET", "/api/customers/usr_1/memberships", "receptionist", ""),
+    ("GET", "/api/customers/usr_1/gems", "receptionist", ""),
+    ("GET", "/api/customers/usr_1/overview", "receptionist", ""),
     ("PATCH", "/api/customers/usr_1/notes/note_1", "receptionist", r#"{"pinned":true}"#),
     ("GET", "/api/customers/usr_1/notes/note_1/revisions", "manager", ""),
     ("DELETE", "/api/customers/usr_1/notes/note_2", "receptionist", ""),
@@ -141,6 +146,11 @@ async fn an_unsupported_method_is_rejected_before_the_session_check() {
         ("/api/tags", "GET, HEAD, POST, OPTIONS"),
         ("/api/customers.csv", "GET, HEAD, OPTIONS"),
         ("/api/customers/usr_1/timeline", "GET, HEAD, OPTIONS"),
+        ("/api/customers/usr_1/bookings", "GET, HEAD, OPTIONS"),
+        ("/api/customers/usr_1/invoices", "GET, HEAD, OPTIONS"),
+        ("/api/customers/usr_1/memberships", "GET, HEAD, OPTIONS"),
+        ("/api/customers/usr_1/gems", "GET, HEAD, OPTIONS"),
+        ("/api/customers/usr_1/overview", "GET, HEAD, OPTIONS"),
         ("/api/customers/usr_1/notes/note_1", "PATCH, DELETE, OPTIONS"),
         ("/api/customers/usr_1/notes/note_1/revisions", "GET, HEAD, OPTIONS"),
         ("/api/tags/tag_vip", "PATCH, DELETE, OPTIONS"),

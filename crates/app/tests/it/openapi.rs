@@ -140,9 +140,30 @@ fn normalize(mut value: Value) -> Value {
     value
 }
 
+/// What the examples of a customer's history show.
+const HISTORY: &str = "
+    UPDATE booking SET status = 'completed', total_amount_paise = 118000, created_at = '2026-11-20T04:00:00Z' WHERE id = 'bkg_1';
+    INSERT INTO booking (id, booking_number, branch_id, customer_id, status, service_type, booking_date, start_time, end_time,
+      total_amount_paise, total_duration_minutes, created_at)
+      VALUES ('bkg_3', 'RG-2026-000187', 'br', 'usr_1', 'confirmed', 'spa', '2026-11-27', '14:30', '15:30', 200000, 60,
+        '2026-11-20T04:00:00Z');
+    INSERT INTO booking_service (id, booking_id, service_id, service_name_snapshot, price_at_booking_paise, duration_minutes)
+      VALUES ('bs_1', 'bkg_3', 'svc', 'Aroma massage', 200000, 60);
+    INSERT INTO invoice (id, invoice_number, branch_id, booking_id, customer_id, subtotal_paise, gst_amount_paise,
+      total_amount_paise, payment_method, payment_status, gems_earned, paid_at, created_at)
+      VALUES ('inv_1', 'INV-2026-000093', 'br', 'bkg_1', 'usr_1', 100000, 18000, 118000, 'upi', 'paid', 11,
+        '2026-11-22T06:00:00Z', '2026-11-22T05:50:00Z');
+    INSERT INTO spa_membership (id, membership_number, customer_id, tier_id, tier_name_snapshot, total_hours_minutes,
+      used_hours_minutes, price_paid_paise, starts_at, expires_at, created_by, created_at)
+      VALUES ('mem_1', 'SPA-2026-000012', 'usr_1', 'tier', 'Gold', 1200, 90, 1500000, '2026-02-01Z', '2027-02-01Z',
+        'usr_manager', '2026-02-01Z');
+    INSERT INTO loyalty_transaction (id, loyalty_account_id, type, gems_amount, invoice_id, expires_at, created_at)
+      VALUES ('gem_1', 'loy_1', 'earned', 11, 'inv_1', '2027-11-22Z', '2026-11-22T06:00:00Z')";
+
 #[actix_web::test]
 async fn the_examples_equal_the_responses_of_the_service() {
     let app = TestApp::with_customers().await;
+    app.client.batch_execute(HISTORY).await.unwrap();
     let document = document(&app).await;
     let operations: BTreeMap<_, _> =
         operations(&document).into_iter().map(|operation| (operation.id.clone(), operation)).collect();
@@ -171,6 +192,11 @@ async fn the_examples_equal_the_responses_of_the_service() {
         ("delete_tag", "?unassign=true", json!(null), "?unassign=1", json!(null)),
         ("override_gates", "", json!({"noshowCount": 0}), "", json!({"noshowCount": "none"})),
         ("list_timeline", "?limit=2", json!(null), "?limit=0", json!(null)),
+        ("list_bookings", "?when=upcoming", json!(null), "?when=soon", json!(null)),
+        ("list_invoices", "?paymentStatus=paid", json!(null), "?page=0", json!(null)),
+        ("list_memberships", "", json!(null), "", json!(null)),
+        ("list_gems", "", json!(null), "?pageSize=101", json!(null)),
+        ("find_overview", "", json!(null), "", json!(null)),
         ("export_customers", "", json!(null), "?spentMin=2&spentMax=1", json!(null)),
         ("health", "", json!(null), "", json!(null)),
         ("livez", "", json!(null), "", json!(null)),

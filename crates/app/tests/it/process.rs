@@ -55,7 +55,14 @@ async fn migrate_check_reports_pending_migrations_until_migrate_applies_them() {
 #[tokio::test]
 async fn a_database_that_cannot_be_reached_has_an_exit_code_of_its_own() {
     let address = format!("postgres://crm@127.0.0.1:{}/crm", free_port());
-    for arguments in [&["migrate"][..], &["migrate", "--check"], &["directory", "status"], &["indexes"], &["check"]] {
+    for arguments in [
+        &["migrate"][..],
+        &["migrate", "--check"],
+        &["directory", "status"],
+        &["indexes"],
+        &["check"],
+        &["kpis", "status"],
+    ] {
         let (output, printed) = run(arguments, &[("DATABASE_URL", &address)]).await;
         assert_eq!(output.status.code(), Some(2), "{printed}");
     }
@@ -68,7 +75,7 @@ async fn check_explains_what_is_missing_and_what_to_do() {
     let settings = [("DATABASE_URL", address.as_str())];
     let (output, printed) = run(&["check"], &settings).await;
     assert_eq!(output.status.code(), Some(0), "{printed}");
-    assert!(printed.contains("ok   schema") && printed.contains("1 missing on the platform's tables"), "{printed}");
+    assert!(printed.contains("ok   schema") && printed.contains("2 missing on the platform's tables"), "{printed}");
     let change =
         "ALTER TABLE customer_note ADD COLUMN branch_id text NOT NULL; DELETE FROM crm.__diesel_schema_migrations";
     database.client().await.batch_execute(change).await.unwrap();
@@ -77,6 +84,15 @@ async fn check_explains_what_is_missing_and_what_to_do() {
     for text in ["FAIL schema", "customer_note.branch_id", "ALTER COLUMN branch_id SET DEFAULT", "FAIL migrations"] {
         assert!(printed.contains(text), "{text} is missing from:\n{printed}");
     }
+    assert!(printed.contains("ok   optional    available: invoices"), "{printed}");
+    database.client().await.batch_execute("DROP TABLE invoice CASCADE").await.unwrap();
+    let (_, printed) = run(&["check"], &settings).await;
+    assert!(printed.contains("ok   optional    not available: invoices; lacks table invoice"), "{printed}");
+    let (output, printed) = run(&["check", "--grants", "Desk", "--history"], &[]).await;
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("ON booking_service TO \"Desk\";") && !printed.contains("UPDATE"), "{printed}");
+    let (_, printed) = run(&["check", "--grants", "Desk", "--kpis"], &[]).await;
+    assert!(printed.contains("GRANT UPDATE (first_visit_at, last_visit_at, total_visits,"), "{printed}");
     let (output, printed) = run(&["check", "--grants", "Desk"], &[]).await;
     assert_eq!(output.status.code(), Some(0), "{printed}");
     assert!(printed.contains("GRANT DELETE ON customer_tag_assignment TO \"Desk\";"), "{printed}");

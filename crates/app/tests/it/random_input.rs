@@ -108,6 +108,11 @@ fn path() -> impl Strategy<Value = String> {
         "/api/customers/usr_1",
         "/api/customers/usr_1/notes",
         "/api/customers/usr_1/timeline",
+        "/api/customers/usr_1/bookings",
+        "/api/customers/usr_1/invoices",
+        "/api/customers/usr_1/memberships",
+        "/api/customers/usr_1/gems",
+        "/api/customers/usr_1/overview",
         "/api/customers/usr_1/notes/note_1/revisions",
     ])
     .prop_map(str::to_owned);

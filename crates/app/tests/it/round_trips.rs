@@ -83,6 +83,11 @@ async fn each_endpoint_makes_as_few_round_trips_as_it_needs() {
         ("GET", "/api/tags", "", 2),
         ("GET", "/api/tags?counts=true", "", 2),
         ("GET", "/api/customers/usr_1/timeline", "", 2),
+        ("GET", "/api/customers/usr_1/bookings?when=upcoming&status=pending", "", 2),
+        ("GET", "/api/customers/usr_1/invoices", "", 2),
+        ("GET", "/api/customers/usr_1/memberships", "", 2),
+        ("GET", "/api/customers/usr_1/gems", "", 2),
+        ("GET", "/api/customers/usr_1/overview", "", 2),
         ("GET", "/api/customers/usr_1/notes/note_1/revisions", "", 2),
         // BEGIN, the lock, the note, text and revision, the audit entry, the note as it is then, COMMIT.
         ("PATCH", "/api/customers/usr_1/notes/note_1", r##"{"content": "#"}"##, 8),

@@ -72,11 +72,24 @@ impl Postgres {
     /// When the database does not answer, or refuses a statement.
     pub async fn maintain_directory_model_once(&self) -> Result<(), StoreError> {
         let Some(model) = self.look_at_directory_model().await? else { return Ok(()) };
+        self.apply_all(&model).await?;
+        self.scrub(MIN_SCRUB.max(model.customers / SCRUB_STEPS)).await
+    }
+
+    /// Computes the queued customers anew, if a model is installed.
+    pub(in crate::postgres) async fn update_directory_model(&self) -> Result<(), StoreError> {
+        match self.look_at_directory_model().await? {
+            Some(model) => self.apply_all(&model).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn apply_all(&self, model: &ModelRow) -> Result<(), StoreError> {
         let mut may_have_more = model.is_pending;
         while may_have_more {
             may_have_more = self.apply_batch().await? >= BATCH;
         }
-        self.scrub(MIN_SCRUB.max(model.customers / SCRUB_STEPS)).await
+        Ok(())
     }
 
     /// Looks whether a model is installed that this version can use.

@@ -2,7 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{super::connect::PlatformSchema, lack::Lack, needed::NEEDED};
+use super::{
+    super::{connect::PlatformSchema, parts::Part},
+    lack::Lack,
+    needed::{NEEDED, NeededTable},
+    optional::OPTIONAL,
+};
 
 /// A name as SQL writes it.
 fn identifier(name: &str) -> String {
@@ -54,21 +59,35 @@ pub fn documented_grants(role: &str, schema: &PlatformSchema) -> Vec<String> {
         statements.push(format!("GRANT USAGE ON SCHEMA {} TO {};", identifier(schema.as_str()), identifier(role)));
     }
     for table in NEEDED {
-        let mut rights = Vec::new();
-        for privilege in ["SELECT", "INSERT", "UPDATE"] {
-            let columns = table.columns.iter().filter(|column| column.privileges.contains(&privilege));
-            rights.extend(columns.map(|column| (table.name, privilege, Some(column.name))));
-        }
-        if table.is_deleted_from {
-            rights.push((table.name, "DELETE", None));
-        }
         if table.name.starts_with("crm.") {
             statements.push(format!("GRANT USAGE ON SCHEMA crm TO {};", identifier(role)));
         }
-        statements.extend(grants(rights.into_iter(), role, schema));
+        statements.extend(grants(rights(table), role, schema));
     }
     statements.push(format!("ALTER ROLE {} SET lc_messages = 'C';", identifier(role)));
     statements
+}
+
+/// The statements that give a role the rights of the optional parts: those of a customer's history, or those of the figures.
+/// A platform that lacks one of the tables leaves its statements out.
+#[must_use]
+pub fn optional_grants(role: &str, schema: &PlatformSchema, kpis: bool) -> Vec<String> {
+    let is_of_kpis = |part| matches!(part, Part::Kpis | Part::KpiRefresh);
+    let parts = OPTIONAL.iter().filter(|optional| is_of_kpis(optional.part) == kpis);
+    parts.flat_map(|optional| optional.tables).flat_map(|table| grants(rights(table), role, schema)).collect()
+}
+
+/// Every right on a table that its statements need.
+fn rights(table: &NeededTable) -> impl Iterator<Item = (&'static str, &'static str, Option<&'static str>)> {
+    let mut rights = Vec::new();
+    for privilege in ["SELECT", "INSERT", "UPDATE"] {
+        let columns = table.columns.iter().filter(|column| column.privileges.contains(&privilege));
+        rights.extend(columns.map(|column| (table.name, privilege, Some(column.name))));
+    }
+    if table.is_deleted_from {
+        rights.push((table.name, "DELETE", None));
+    }
+    rights.into_iter()
 }
 
 /// What to do about these lacks, a paragraph for each kind. `role` is the service's.

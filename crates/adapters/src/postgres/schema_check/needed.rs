@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Timestamp,
     /// `date`.
     Date,
+    /// `time`.
+    TimeOfDay,
     /// `jsonb` or `json`.
     Json,
     /// Checked elsewhere.
@@ -45,6 +47,7 @@ impl Kind {
             Self::Boolean => name == "bool",
             Self::Timestamp => matches!(name, "timestamp" | "timestamptz"),
             Self::Date => name == "date",
+            Self::TimeOfDay => name == "time",
             Self::Json => matches!(name, "json" | "jsonb"),
             Self::Any => true,
         }
@@ -60,18 +63,19 @@ impl Kind {
             Self::Boolean => "boolean",
             Self::Timestamp => "timestamptz or timestamp",
             Self::Date => "date",
+            Self::TimeOfDay => "time",
             Self::Json => "jsonb or json",
             Self::Any => "any",
         }
     }
 }
 
-const fn column(name: &'static str, kind: Kind, privileges: &'static [&'static str]) -> NeededColumn {
+pub(super) const fn column(name: &'static str, kind: Kind, privileges: &'static [&'static str]) -> NeededColumn {
     NeededColumn { name, is_not_null: false, kind, privileges }
 }
 
 impl NeededColumn {
-    const fn not_null(self) -> Self {
+    pub(super) const fn not_null(self) -> Self {
         Self { is_not_null: true, ..self }
     }
 }
@@ -106,7 +110,7 @@ pub(super) struct UniqueColumns {
     pub(super) is_conflict_target: bool,
 }
 
-const fn unique(names: &'static [&'static str]) -> UniqueColumns {
+pub(super) const fn unique(names: &'static [&'static str]) -> UniqueColumns {
     UniqueColumns { names, is_conflict_target: false }
 }
 
@@ -114,9 +118,9 @@ const fn conflict_target(names: &'static [&'static str]) -> UniqueColumns {
     UniqueColumns { names, is_conflict_target: true }
 }
 
-const READ: &[&str] = &["SELECT"];
+pub(super) const READ: &[&str] = &["SELECT"];
 const READ_INSERT: &[&str] = &["SELECT", "INSERT"];
-const READ_UPDATE: &[&str] = &["SELECT", "UPDATE"];
+pub(super) const READ_UPDATE: &[&str] = &["SELECT", "UPDATE"];
 const INSERT: &[&str] = &["INSERT"];
 const READ_INSERT_UPDATE: &[&str] = &["SELECT", "INSERT", "UPDATE"];
 

@@ -45,7 +45,7 @@ pub(in crate::http) struct NotesResponse {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct ListedNoteResponse {
+pub(super) struct ListedNoteResponse {
     #[serde(flatten)]
     note: NoteResponse,
     author_name: String,

@@ -47,7 +47,7 @@ pub(in crate::http) struct OneTagResponse {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct TagResponse {
+pub(super) struct TagResponse {
     id: String,
     name: String,
     slug: String,

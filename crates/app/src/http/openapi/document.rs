@@ -139,6 +139,11 @@ pub(in crate::http) fn document(endpoints: impl IntoIterator<Item = OperationSpe
     document.components = Some(components);
     let tags = [
         ("customers", "The directory, profiles and booking gates."),
+        (
+            "history",
+            "Bookings, invoices, memberships and gems, as the platform keeps them. A platform may lack any of these lists: \
+             then it is 404, with a message that says so.",
+        ),
         ("notes", "What the front desk writes down about a customer, and what it said before."),
         ("tags", "Tags, and which customers have them."),
         ("health", "For orchestrators, proxies and the status page. No session."),

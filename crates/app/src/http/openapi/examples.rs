@@ -15,6 +15,11 @@ pub(super) fn answer(operation: &str, status: &str) -> Option<Value> {
         "list_notes" => include_str!("examples/list_notes.json"),
         "write_note" => include_str!("examples/write_note.json"),
         "list_timeline" => include_str!("examples/list_timeline.json"),
+        "list_bookings" => include_str!("examples/list_bookings.json"),
+        "list_invoices" => include_str!("examples/list_invoices.json"),
+        "list_memberships" => include_str!("examples/list_memberships.json"),
+        "list_gems" => include_str!("examples/list_gems.json"),
+        "find_overview" => include_str!("examples/find_overview.json"),
         "update_note" => include_str!("examples/update_note.json"),
         "list_revisions" => include_str!("examples/list_revisions.json"),
         "update_tag" => include_str!("examples/update_tag.json"),
@@ -34,9 +39,9 @@ pub(super) fn answer(operation: &str, status: &str) -> Option<Value> {
 /// Its answer to one that breaks a rule.
 pub(super) fn refusal(operation: &str) -> Option<ApiError> {
     let (input, field, message) = match operation {
-        "list_customers" | "list_revisions" => (Input::Query, "pageSize", "must be at most 100"),
+        "list_customers" | "list_revisions" | "list_gems" => (Input::Query, "pageSize", "must be at most 100"),
         "override_gates" => (Input::Data, "noshowCount", "must be an integer"),
-        "list_notes" => (Input::Query, "page", "must be at least 1"),
+        "list_notes" | "list_invoices" => (Input::Query, "page", "must be at least 1"),
         "write_note" => (Input::Data, "content", "is required"),
         "assign_tag" => (Input::Data, "tagId", "is required"),
         "create_tag" => (Input::Data, "color", "must be a colour such as #1A2b3C: a hash and six hexadecimal digits"),
@@ -48,7 +53,10 @@ pub(super) fn refusal(operation: &str) -> Option<ApiError> {
         "delete_tag" => (Input::Query, "unassign", "must be true or false"),
         "merge_tag" => (Input::Data, "into", "is required"),
         "assign_many" => (Input::Data, "assign", "must be an array of ids"),
-        "find_customer" | "unassign_tag" | "delete_note" => (Input::Data, "id", "must be percent-encoded UTF-8 text"),
+        "list_bookings" => (Input::Query, "when", "must be upcoming or past"),
+        "find_customer" | "unassign_tag" | "delete_note" | "list_memberships" | "find_overview" => {
+            (Input::Data, "id", "must be percent-encoded UTF-8 text")
+        }
         _ => return None,
     };
     Some(ApiError::Invalid(input, Details::from([(field.to_owned(), vec![message.to_owned()])])))

@@ -5,6 +5,7 @@
 
 use crm_domain::{
     directory::{MAX_SEARCH, MAX_TAGS, SortKey},
+    history::{MAX_LABELS, When},
     idempotency::MAX_KEY,
     note::MAX_CONTENT,
     page::{DEFAULT_SIZE, MAX_NUMBER, MAX_SIZE},
@@ -84,6 +85,45 @@ pub(crate) fn timeline_limit() -> Object {
 /// `cursor`.
 pub(crate) fn cursor() -> Object {
     text().description(Some("The `nextCursor` of the part before. Opaque.")).build()
+}
+
+/// Labels of the platform's, one for each time that the parameter is given.
+fn labels(about: &str) -> Array {
+    text().pattern(Some(NO_NUL)).to_array_builder().max_items(Some(MAX_LABELS)).description(Some(about)).build()
+}
+
+/// `status` of bookings.
+pub(crate) fn booking_status() -> Array {
+    labels(
+        "The platform's labels, of which a booking has one. May be repeated; a label that nobody has matches nothing.",
+    )
+}
+
+/// `paymentStatus` of invoices.
+pub(crate) fn payment_status() -> Array {
+    labels(
+        "The platform's labels, of which an invoice has one. May be repeated; a label that nobody has matches nothing.",
+    )
+}
+
+/// `when`.
+pub(crate) fn when() -> Object {
+    text()
+        .enum_values(Some(When::ALL.map(When::as_str)))
+        .description(Some(
+            "`upcoming`: those that begin now or later by the salon's clock, soonest first. `past`: the others, latest first.",
+        ))
+        .build()
+}
+
+/// A date.
+pub(crate) fn date() -> Object {
+    text().format(Some(SchemaFormat::KnownFormat(utoipa::openapi::KnownFormat::Date))).build()
+}
+
+/// A time of day by the salon's clock; the end of a day is `24:00`.
+pub(crate) fn time_of_day() -> Object {
+    text().pattern(Some(r"^([01]\d|2[0-3]):[0-5]\d$|^24:00$")).examples(["14:30"]).build()
 }
 
 /// What changed, by field.

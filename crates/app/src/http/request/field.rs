@@ -11,6 +11,7 @@ use crm_domain::{
     calendar,
     customer::NoShowCount,
     directory::{Bound, SearchTerm, SortKey, TagFilter},
+    history::When,
     ids::{BookingId, TagId, UserId},
     note::NoteContent,
     page::{PageNumber, PageSize},
@@ -228,6 +229,7 @@ field_value!(Date, query_text, calendar::parse_date);
 field_value!(PageNumber, decimal, PageNumber::parse);
 field_value!(PageSize, decimal, PageSize::parse);
 field_value!(TimelineLimit, decimal, TimelineLimit::parse);
+field_value!(When, query_text, When::parse);
 field_value!(SortKey, query_text, SortKey::parse);
 field_value!(Option<SearchTerm>, query_text, SearchTerm::parse);
 field_value!(Option<TagFilter>, query_text, TagFilter::parse);

@@ -11,6 +11,7 @@ use actix_web::{
 use crm_domain::{
     customer::CustomerError,
     directory::ExportError,
+    history::{HistoryError, HistoryList},
     note::NoteError,
     store_error::{Cause, Reference, StoreError},
     tag::TagError,
@@ -340,6 +341,21 @@ impl From<TimelineError> for ApiError {
         match error {
             TimelineError::CustomerNotFound => CustomerError::NotFound.into(),
             TimelineError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<HistoryError> for ApiError {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::CustomerNotFound => CustomerError::NotFound.into(),
+            HistoryError::NotAvailable(list) => Self::NotFound(match list {
+                HistoryList::Bookings => "Bookings are not available on this platform.",
+                HistoryList::Invoices => "Invoices are not available on this platform.",
+                HistoryList::Memberships => "Memberships are not available on this platform.",
+                HistoryList::Gems => "Gems are not available on this platform.",
+            }),
+            HistoryError::Store(error) => error.into(),
         }
     }
 }

@@ -1,0 +1,581 @@
+//! A customer's history, from tables that a platform may lack: each statement names only what is available.
+
+use async_trait::async_trait;
+use crm_domain::{
+    calendar::WallClock,
+    customer::CustomerView,
+    history::{
+        BookedService, Booking, BookingFilter, GemTransaction, GemsPage, Invoice, Labels, Membership, Memberships,
+        Overview, SETTLED_BOOKINGS, When,
+        ports::{HistoryLookup, HistoryReads},
+    },
+    ids::{BookingId, GemTransactionId, InvoiceId, MembershipId, UserId},
+    page::{Page, PageRequest},
+    store_error::StoreError,
+};
+use diesel::{
+    QueryableByName, deserialize,
+    pg::Pg,
+    row::NamedRow,
+    sql_types::{BigInt, Bool, Date, Json, Nullable, Text, Timestamptz},
+};
+use futures_util::{FutureExt as _, future::BoxFuture};
+use serde::{Deserialize, de::DeserializeOwned};
+use time::OffsetDateTime;
+
+use super::{
+    Postgres,
+    customer::{CustomerRow, customer_and},
+    integer::ApiInteger,
+    json::JsonRows,
+    note::{self, NoteRow},
+    parts::{AvailableParts, Part},
+    schema_check,
+    statement::{CustomerPageLine, Statement, column, named_row},
+    tag::{TAGS_BY_NAME, TagRow},
+    timestamp::{PgDate, PgTimeOfDay, PgTimestamp},
+};
+
+named_row! {
+    #[derive(Deserialize)]
+    struct BookingRow {
+        id: Text => String,
+        booking_number: Text => String,
+        status: Text => String,
+        service_type: Text => String,
+        booking_date: Date => PgDate,
+        start_time: Text => PgTimeOfDay,
+        end_time: Text => PgTimeOfDay,
+        total_amount_paise: BigInt => ApiInteger,
+        total_duration_minutes: BigInt => ApiInteger,
+        is_walkin: Bool => bool,
+        is_membership_session: Bool => bool,
+        services: Json => JsonRows<ServiceRow>,
+        created_at: Timestamptz => PgTimestamp,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct ServiceRow {
+    name: String,
+    duration_minutes: ApiInteger,
+    price_paise: ApiInteger,
+}
+
+named_row! {
+    #[derive(Deserialize)]
+    struct InvoiceRow {
+        id: Text => String,
+        invoice_number: Text => String,
+        invoice_type: Text => String,
+        payment_status: Text => String,
+        payment_method: Text => String,
+        subtotal_paise: BigInt => ApiInteger,
+        discount_amount_paise: BigInt => ApiInteger,
+        gst_amount_paise: BigInt => ApiInteger,
+        total_amount_paise: BigInt => ApiInteger,
+        gems_earned: BigInt => ApiInteger,
+        gems_redeemed: BigInt => ApiInteger,
+        booking_id: Text => String,
+        paid_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        created_at: Timestamptz => PgTimestamp,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct MembershipRow {
+    id: String,
+    membership_number: String,
+    tier_name_snapshot: String,
+    status: String,
+    total_hours_minutes: ApiInteger,
+    used_hours_minutes: ApiInteger,
+    price_paid_paise: ApiInteger,
+    starts_at: PgTimestamp,
+    expires_at: PgTimestamp,
+}
+
+named_row! {
+    struct GemRow {
+        id: Text => String,
+        transaction_type: Text => String,
+        gems_amount: BigInt => ApiInteger,
+        description: Nullable<Text> => Option<String>,
+        invoice_id: Nullable<Text> => Option<String>,
+        expires_at: Nullable<Timestamptz> => Option<PgTimestamp>,
+        created_at: Timestamptz => PgTimestamp,
+    }
+}
+
+named_row! {
+    struct ExistsRow {
+        customer_exists: Bool => bool,
+    }
+}
+
+named_row! {
+    struct MembershipsRow {
+        customer_exists: Bool => bool,
+        memberships: Json => JsonRows<MembershipRow>,
+    }
+}
+
+/// A line of a page of the loyalty account, and its balance.
+struct GemLine {
+    balance: Option<ApiInteger>,
+    line: CustomerPageLine<GemRow>,
+}
+
+impl QueryableByName<Pg> for GemLine {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        let balance = column::<Nullable<BigInt>, Option<ApiInteger>>(row, "balance")?;
+        Ok(Self { balance, line: CustomerPageLine::build(row)? })
+    }
+}
+
+/// The overview; each list is a JSON array.
+struct OverviewRow(Overview);
+
+impl QueryableByName<Pg> for OverviewRow {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        let next_booking = items::<BookingRow, Booking>(row, "next_booking")?;
+        let memberships = items::<MembershipRow, Membership>(row, "memberships")?;
+        let notes = page::<NoteRow, _>(row, "notes", "note_count")?;
+        Ok(Self(Overview {
+            customer: CustomerView::from(CustomerRow::build(row)?),
+            next_booking: next_booking.and_then(|bookings| bookings.into_iter().next()),
+            bookings: page::<BookingRow, _>(row, "bookings", "booking_count")?,
+            invoices: page::<InvoiceRow, _>(row, "invoices", "invoice_count")?,
+            notes: notes.ok_or("no notes")?,
+            memberships: memberships.map(Memberships::from_newest_first),
+            tags: items::<TagRow, _>(row, "every_tag")?.unwrap_or_default(),
+        }))
+    }
+}
+
+/// The items of a column that is a JSON array of rows.
+fn items<'a, Row: DeserializeOwned, Item: From<Row>>(
+    row: &impl NamedRow<'a, Pg>,
+    name: &str,
+) -> deserialize::Result<Option<Vec<Item>>> {
+    let rows = column::<Nullable<Json>, Option<JsonRows<Row>>>(row, name)?;
+    Ok(rows.map(JsonRows::into_items))
+}
+
+/// The page of which one column is a JSON array of rows, and another the total.
+fn page<'a, Row: DeserializeOwned, Item: From<Row>>(
+    row: &impl NamedRow<'a, Pg>,
+    name: &str,
+    count: &str,
+) -> deserialize::Result<Option<Page<Item>>> {
+    let total_count = column::<Nullable<BigInt>, Option<i64>>(row, count)?;
+    let items = items::<Row, Item>(row, name)?;
+    Ok(items.zip(total_count).map(|(items, count)| Page { items, total_count: count.unsigned_abs() }))
+}
+
+impl From<BookingRow> for Booking {
+    fn from(row: BookingRow) -> Self {
+        Self {
+            id: BookingId::from_stored(row.id),
+            number: row.booking_number,
+            status: row.status,
+            service_type: row.service_type,
+            date: row.booking_date.into(),
+            start_time: row.start_time.into(),
+            end_time: row.end_time.into(),
+            total_amount_paise: row.total_amount_paise.into(),
+            total_duration_minutes: row.total_duration_minutes.into(),
+            is_walkin: row.is_walkin,
+            is_membership_session: row.is_membership_session,
+            services: row.services.into_items(),
+            created_at: row.created_at.into(),
+        }
+    }
+}
+
+impl From<ServiceRow> for BookedService {
+    fn from(row: ServiceRow) -> Self {
+        let ServiceRow { name, duration_minutes, price_paise } = row;
+        Self { name, duration_minutes: duration_minutes.into(), price_paise: price_paise.into() }
+    }
+}
+
+impl From<InvoiceRow> for Invoice {
+    fn from(row: InvoiceRow) -> Self {
+        Self {
+            id: InvoiceId::from_stored(row.id),
+            number: row.invoice_number,
+            invoice_type: row.invoice_type,
+            payment_status: row.payment_status,
+            payment_method: row.payment_method,
+            subtotal_paise: row.subtotal_paise.into(),
+            discount_amount_paise: row.discount_amount_paise.into(),
+            gst_amount_paise: row.gst_amount_paise.into(),
+            total_amount_paise: row.total_amount_paise.into(),
+            gems_earned: row.gems_earned.into(),
+            gems_redeemed: row.gems_redeemed.into(),
+            booking: BookingId::from_stored(row.booking_id),
+            paid_at: row.paid_at.map(OffsetDateTime::from),
+            created_at: row.created_at.into(),
+        }
+    }
+}
+
+impl From<MembershipRow> for Membership {
+    fn from(row: MembershipRow) -> Self {
+        Self {
+            id: MembershipId::from_stored(row.id),
+            number: row.membership_number,
+            tier_name: row.tier_name_snapshot,
+            status: row.status,
+            total_hours_minutes: row.total_hours_minutes.into(),
+            used_hours_minutes: row.used_hours_minutes.into(),
+            price_paid_paise: row.price_paid_paise.into(),
+            starts_at: row.starts_at.into(),
+            expires_at: row.expires_at.into(),
+        }
+    }
+}
+
+impl From<GemRow> for GemTransaction {
+    fn from(row: GemRow) -> Self {
+        Self {
+            id: GemTransactionId::from_stored(row.id),
+            transaction_type: row.transaction_type,
+            gems_amount: row.gems_amount.into(),
+            description: row.description,
+            invoice: row.invoice_id.map(InvoiceId::from_stored),
+            expires_at: row.expires_at.map(OffsetDateTime::from),
+            created_at: row.created_at.into(),
+        }
+    }
+}
+
+impl Postgres {
+    /// Runs a read that depends on which parts are available. When the database refuses it, the parts are looked at anew: a
+    /// table may have come, gone or changed since the last look.
+    async fn read_parts<'f, T>(
+        &'f self,
+        read: impl Fn(AvailableParts) -> BoxFuture<'f, Result<T, StoreError>> + Send + Sync,
+    ) -> Result<T, StoreError> {
+        let noted = match self.pool.available_parts() {
+            Some(parts) => parts,
+            None => schema_check::check(&self.pool).await?.available_parts(),
+        };
+        match read(noted).await {
+            Err(StoreError::Unexpected(cause)) => {
+                let parts = schema_check::check(&self.pool).await?.available_parts();
+                if parts == noted { Err(StoreError::Unexpected(cause)) } else { read(parts).await }
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Reads a list that needs that part.
+    async fn read_list<'f, T: Send + 'f>(
+        &'f self,
+        part: Part,
+        customer: &'f UserId,
+        read: impl Fn(AvailableParts) -> BoxFuture<'f, Result<Option<T>, StoreError>> + Send + Sync,
+    ) -> Result<HistoryLookup<T>, StoreError> {
+        self.read_parts(|parts| {
+            if parts.has(part) {
+                let found = read(parts);
+                return async { Ok(found.await?.map_or(HistoryLookup::NoCustomer, HistoryLookup::Found)) }.boxed();
+            }
+            async {
+                let row: Option<ExistsRow> = self.pool.read_row(|| customer_exists(customer)).await?;
+                let exists = row.is_some_and(|row| row.customer_exists);
+                Ok(if exists { HistoryLookup::NotAvailable } else { HistoryLookup::NoCustomer })
+            }
+            .boxed()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl HistoryReads for Postgres {
+    async fn list_bookings(
+        &self,
+        customer: &UserId,
+        filter: &BookingFilter,
+        now: WallClock,
+        page: PageRequest,
+    ) -> Result<HistoryLookup<Page<Booking>>, StoreError> {
+        self.read_list(Part::Bookings, customer, |parts| {
+            async move {
+                let wanted =
+                    WantedBookings { customer, filter, now, open: false, services: parts.has(Part::BookingServices) };
+                let lines = self.pool.read_rows(|| wanted.list_statement(page)).await?;
+                Ok(CustomerPageLine::<BookingRow>::into_page(lines))
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn list_invoices(
+        &self,
+        customer: &UserId,
+        payment_statuses: &Labels,
+        page: PageRequest,
+    ) -> Result<HistoryLookup<Page<Invoice>>, StoreError> {
+        self.read_list(Part::Invoices, customer, |_| {
+            async move {
+                let statement = || {
+                    let statement = customer_exists(customer).sql(", (");
+                    let statement = add_invoice_count(statement, customer, payment_statuses)
+                        .sql(") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (");
+                    add_invoices(statement, customer, payment_statuses, page)
+                        .sql(") page ON true ORDER BY page.created_at DESC, page.id COLLATE \"C\" DESC")
+                };
+                Ok(CustomerPageLine::<InvoiceRow>::into_page(self.pool.read_rows(statement).await?))
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn list_memberships(&self, customer: &UserId) -> Result<HistoryLookup<Memberships>, StoreError> {
+        self.read_list(Part::Memberships, customer, |_| {
+            async move {
+                let statement = || {
+                    let statement = customer_exists(customer).sql(", (SELECT coalesce(json_agg(row), '[]') FROM (");
+                    add_memberships(statement, customer).sql(") row) AS memberships")
+                };
+                let row: Option<MembershipsRow> = self.pool.read_row(statement).await?;
+                let row = row.filter(|row| row.customer_exists);
+                Ok(row.map(|row| Memberships::from_newest_first(row.memberships.into_items())))
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn list_gems(&self, customer: &UserId, page: PageRequest) -> Result<HistoryLookup<GemsPage>, StoreError> {
+        self.read_list(Part::Gems, customer, |_| {
+            async move {
+                let lines: Vec<GemLine> = self.pool.read_rows(|| gems_statement(customer, page)).await?;
+                let balance = lines.first().and_then(|line| line.balance).map(i64::from);
+                let transactions = CustomerPageLine::into_page(lines.into_iter().map(|line| line.line).collect());
+                Ok(transactions.map(|transactions| GemsPage { balance, transactions }))
+            }
+            .boxed()
+        })
+        .await
+    }
+
+    async fn find_overview(&self, customer: &UserId, now: WallClock) -> Result<Option<Overview>, StoreError> {
+        self.read_parts(|parts| {
+            async move {
+                let row: Option<OverviewRow> = self.pool.read_row(|| overview_statement(customer, now, parts)).await?;
+                Ok(row.map(|OverviewRow(overview)| overview))
+            }
+            .boxed()
+        })
+        .await
+    }
+}
+
+/// Begins a statement that says whether the customer exists.
+fn customer_exists(customer: &UserId) -> Statement<'_> {
+    Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+        .text(customer.as_str())
+        .sql(") AS customer_exists")
+}
+
+/// Which bookings a query is for.
+#[derive(Clone, Copy)]
+struct WantedBookings<'q> {
+    customer: &'q UserId,
+    filter: &'q BookingFilter,
+    now: WallClock,
+    /// Without those that take place no more.
+    open: bool,
+    /// With their services.
+    services: bool,
+}
+
+impl<'q> WantedBookings<'q> {
+    fn list_statement(self, page: PageRequest) -> Statement<'q> {
+        let statement = self.add_count(customer_exists(self.customer).sql(", (")).sql(") AS total_count, page.*");
+        let statement = self.add_page(statement.sql(" FROM (SELECT) nothing LEFT JOIN ("), page);
+        statement.sql(") page ON true").sql(match self.filter.when {
+            Some(When::Upcoming) => " ORDER BY page.booking_date, page.start_time COLLATE \"C\", page.id COLLATE \"C\"",
+            _ => " ORDER BY page.booking_date DESC, page.start_time COLLATE \"C\" DESC, page.id COLLATE \"C\" DESC",
+        })
+    }
+
+    /// Adds the query for their number.
+    fn add_count(self, statement: Statement<'q>) -> Statement<'q> {
+        self.add_conditions(statement.sql("SELECT count(*) FROM booking b"))
+    }
+
+    /// Adds the query for a page of them, as [`BookingRow`]s.
+    fn add_page(self, statement: Statement<'q>, page: PageRequest) -> Statement<'q> {
+        let order = match self.filter.when {
+            Some(When::Upcoming) => " ORDER BY b.booking_date, b.start_time, b.id COLLATE \"C\"",
+            _ => " ORDER BY b.booking_date DESC, b.start_time DESC, b.id COLLATE \"C\" DESC",
+        };
+        let statement = statement.sql(
+            "WITH b AS MATERIALIZED (SELECT b.id, b.booking_number, b.status::text AS status, \
+             b.service_type::text AS service_type, b.booking_date, b.start_time, b.end_time, b.total_amount_paise, \
+             b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at FROM booking b",
+        );
+        let statement = self
+            .add_conditions(statement)
+            .sql(order)
+            .sql(" LIMIT ")
+            .bigint(page.limit().cast_signed())
+            .sql(" OFFSET ")
+            .bigint(page.offset().cast_signed())
+            .sql(
+                ") SELECT true AS has_item, b.id, b.booking_number, b.status, b.service_type, b.booking_date, \
+                 b.start_time::text AS start_time, b.end_time::text AS end_time, b.total_amount_paise, \
+                 b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at",
+            );
+        let statement = if self.services {
+            // The services of the whole page in one go: the platform has no index on them.
+            statement.sql(
+                ", coalesce(s.services, '[]') AS services FROM b LEFT JOIN (\
+                   SELECT s.booking_id, json_agg(json_build_object('name', s.service_name_snapshot, \
+                     'duration_minutes', s.duration_minutes, 'price_paise', s.price_at_booking_paise) \
+                     ORDER BY s.display_order, s.id COLLATE \"C\") AS services \
+                   FROM booking_service s WHERE s.booking_id = ANY (ARRAY(SELECT id FROM b)) GROUP BY s.booking_id\
+                 ) s ON s.booking_id = b.id",
+            )
+        } else {
+            statement.sql(", json '[]' AS services FROM b")
+        };
+        statement.sql(order)
+    }
+
+    fn add_conditions(self, statement: Statement<'q>) -> Statement<'q> {
+        let mut statement = statement.sql(" WHERE b.customer_id = ").text(self.customer.as_str());
+        if !self.filter.statuses.is_empty() {
+            statement = statement.sql(" AND b.status::text = ANY (").texts(self.filter.statuses.as_texts()).sql(")");
+        }
+        if self.open {
+            statement = statement.sql(" AND b.status::text <> ALL (").texts(SETTLED_BOOKINGS.to_vec()).sql(")");
+        }
+        let comparison = match self.filter.when {
+            Some(When::Upcoming) => " AND (b.booking_date, b.start_time) >= (",
+            Some(When::Past) => " AND (b.booking_date, b.start_time) < (",
+            None => return statement,
+        };
+        statement.sql(comparison).date(self.now.date).sql(", ").time(self.now.time).sql(")")
+    }
+}
+
+fn add_invoice_conditions<'q>(
+    statement: Statement<'q>,
+    customer: &'q UserId,
+    payment_statuses: &'q Labels,
+) -> Statement<'q> {
+    let statement = statement.sql(" FROM invoice i WHERE i.customer_id = ").text(customer.as_str());
+    if payment_statuses.is_empty() {
+        return statement;
+    }
+    statement.sql(" AND i.payment_status::text = ANY (").texts(payment_statuses.as_texts()).sql(")")
+}
+
+/// Adds the query for the number of the invoices.
+fn add_invoice_count<'q>(
+    statement: Statement<'q>,
+    customer: &'q UserId,
+    payment_statuses: &'q Labels,
+) -> Statement<'q> {
+    add_invoice_conditions(statement.sql("SELECT count(*)"), customer, payment_statuses)
+}
+
+/// Adds the query for a page of the invoices, as [`InvoiceRow`]s.
+fn add_invoices<'q>(
+    statement: Statement<'q>,
+    customer: &'q UserId,
+    payment_statuses: &'q Labels,
+    page: PageRequest,
+) -> Statement<'q> {
+    let statement = statement.sql(
+        "SELECT true AS has_item, i.id, i.invoice_number, i.invoice_type::text AS invoice_type, \
+         i.payment_status::text AS payment_status, i.payment_method::text AS payment_method, i.subtotal_paise, \
+         i.discount_amount_paise, i.gst_amount_paise, i.total_amount_paise, i.gems_earned, i.gems_redeemed, i.booking_id, \
+         i.paid_at, i.created_at",
+    );
+    add_invoice_conditions(statement, customer, payment_statuses)
+        .sql(" ORDER BY i.created_at DESC, i.id COLLATE \"C\" DESC LIMIT ")
+        .bigint(page.limit().cast_signed())
+        .sql(" OFFSET ")
+        .bigint(page.offset().cast_signed())
+}
+
+/// Adds the query for all memberships, as [`MembershipRow`]s, newest first.
+fn add_memberships<'q>(statement: Statement<'q>, customer: &'q UserId) -> Statement<'q> {
+    statement
+        .sql(
+            "SELECT m.id, m.membership_number, m.tier_name_snapshot, m.status::text AS status, m.total_hours_minutes, \
+             m.used_hours_minutes, m.price_paid_paise, m.starts_at, m.expires_at FROM spa_membership m \
+             WHERE m.customer_id = ",
+        )
+        .text(customer.as_str())
+        .sql(" ORDER BY m.created_at DESC, m.id COLLATE \"C\" DESC")
+}
+
+/// The statement of a page of the loyalty account.
+fn gems_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
+    Statement::new("WITH account AS MATERIALIZED (SELECT id, gems_balance FROM loyalty_account WHERE customer_id = ")
+        .text(customer.as_str())
+        .sql(") SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+        .text(customer.as_str())
+        .sql(
+            ") AS customer_exists, (SELECT gems_balance FROM account) AS balance, (SELECT count(*) FROM loyalty_transaction t \
+               WHERE t.loyalty_account_id = (SELECT id FROM account)) AS total_count, page.* \
+             FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, t.id, t.type::text AS transaction_type, t.gems_amount, \
+                 t.description, t.invoice_id, t.expires_at, t.created_at FROM loyalty_transaction t \
+               WHERE t.loyalty_account_id = (SELECT id FROM account) \
+               ORDER BY t.created_at DESC, t.id COLLATE \"C\" DESC LIMIT ",
+        )
+        .bigint(page.limit().cast_signed())
+        .sql(" OFFSET ")
+        .bigint(page.offset().cast_signed())
+        .sql(") page ON true ORDER BY page.created_at DESC, page.id COLLATE \"C\" DESC")
+}
+
+/// Every booking, in the order of the list.
+static EVERY_BOOKING: BookingFilter = BookingFilter { statuses: Labels::NONE, when: None };
+
+/// The bookings to come, soonest first.
+static UPCOMING_BOOKINGS: BookingFilter = BookingFilter { statuses: Labels::NONE, when: Some(When::Upcoming) };
+
+/// The statement of the overview: the customer, and each list as a JSON array, so that one statement has them all.
+fn overview_statement(customer: &UserId, now: WallClock, parts: AvailableParts) -> Statement<'_> {
+    const LIST: &str = ", (SELECT coalesce(json_agg(row), '[]') FROM (";
+    let first_page = PageRequest::default();
+    customer_and(customer, |mut statement| {
+        statement = note::add_count(statement.sql(", ("), customer).sql(") AS note_count");
+        statement = note::add_page(statement.sql(LIST), customer, first_page).sql(") row) AS notes");
+        statement = statement.sql(LIST).sql(TAGS_BY_NAME).sql(") row) AS every_tag");
+        statement = if parts.has(Part::Bookings) {
+            let services = parts.has(Part::BookingServices);
+            let all = WantedBookings { customer, filter: &EVERY_BOOKING, now, open: false, services };
+            let next = WantedBookings { filter: &UPCOMING_BOOKINGS, open: true, ..all };
+            statement = all.add_count(statement.sql(", (")).sql(") AS booking_count");
+            statement = all.add_page(statement.sql(LIST), first_page).sql(") row) AS bookings");
+            next.add_page(statement.sql(LIST), PageRequest::first_item()).sql(") row) AS next_booking")
+        } else {
+            statement.sql(", NULL::bigint AS booking_count, NULL::json AS bookings, NULL::json AS next_booking")
+        };
+        statement = if parts.has(Part::Invoices) {
+            statement =
+                add_invoice_count(statement.sql(", ("), customer, &EVERY_BOOKING.statuses).sql(") AS invoice_count");
+            add_invoices(statement.sql(LIST), customer, &EVERY_BOOKING.statuses, first_page).sql(") row) AS invoices")
+        } else {
+            statement.sql(", NULL::bigint AS invoice_count, NULL::json AS invoices")
+        };
+        if parts.has(Part::Memberships) {
+            add_memberships(statement.sql(LIST), customer).sql(") row) AS memberships")
+        } else {
+            statement.sql(", NULL::json AS memberships")
+        }
+    })
+}
