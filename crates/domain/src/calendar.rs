@@ -12,7 +12,7 @@ use thiserror::Error;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 /// The latest moment that the API can express (RFC 3339 has years of four digits).
-const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999_999 UTC);
+pub const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999_999 UTC);
 
 /// Why a date was refused. Shown to people as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -8,10 +8,16 @@ pub mod usecases;
 use thiserror::Error;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
-use crate::{calendar::SalonTimeZone, store_error::StoreError};
+use crate::{
+    calendar::{LAST, SalonTimeZone},
+    store_error::StoreError,
+};
 
 /// The highest spend in paise: what PostgreSQL's `integer` holds.
 pub const MAX_SPENT_PAISE: i64 = i32::MAX as i64;
+
+/// The earliest moment that is written, because the API can express no earlier one (RFC 3339 has years of four digits).
+const FIRST: OffsetDateTime = time::macros::datetime!(0001-01-01 0:00 UTC);
 
 /// Why the figures could not be compared or refreshed.
 #[derive(Debug, Error)]
@@ -59,7 +65,8 @@ impl Facts {
     /// The figures that follow.
     #[must_use]
     pub fn figures(&self, zone: &SalonTimeZone) -> Figures {
-        let ends: Vec<OffsetDateTime> = self.other_ends.iter().map(|end| zone.moment_of(*end)).collect();
+        let moment = |end: &PrimitiveDateTime| zone.moment_of(*end).clamp(FIRST, LAST);
+        let ends: Vec<OffsetDateTime> = self.other_ends.iter().map(moment).collect();
         let moments = |noted: Option<OffsetDateTime>| noted.into_iter().chain(ends.iter().copied());
         Figures {
             total_visits: self.completed_bookings.try_into().unwrap_or(i64::MAX),

@@ -42,9 +42,6 @@ pub enum TagError {
     /// So many customers have the tag.
     #[error("{0} customers have the tag")]
     InUse(u64),
-    /// A tag cannot be merged into itself.
-    #[error("the tag would be merged into itself")]
-    MergedIntoItself,
     /// There is no tag to merge into.
     #[error("no such tag to merge into")]
     IntoNotFound,
@@ -253,6 +250,25 @@ impl Tag {
             ("description", description.as_deref().into()),
             ("createdAt", AuditValue::Timestamp(*created_at)),
         ]
+    }
+}
+
+/// Why a merge was refused. Shown to people as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("must be another tag")]
+pub struct MergeError;
+
+/// A tag, and another one that it is merged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagMerge {
+    pub(super) id: TagId,
+    pub(super) into: TagId,
+}
+
+impl TagMerge {
+    /// The merge of `id` into `into`. A tag cannot be merged into itself.
+    pub fn new(id: TagId, into: TagId) -> Result<Self, MergeError> {
+        if id == into { Err(MergeError) } else { Ok(Self { id, into }) }
     }
 }
 

@@ -65,6 +65,7 @@ mockall::mock! {
         async fn insert_assignment(&mut self, assignment: &Assignment) -> Result<bool, StoreError>;
         async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError>;
         async fn lock_tags(&mut self, ids: &[TagId]) -> Result<Vec<Tag>, StoreError>;
+        async fn bar_assignments(&mut self, id: &TagId) -> Result<(), StoreError>;
         async fn hold_tag(&mut self, id: &TagId) -> Result<bool, StoreError>;
         async fn has_slug(&mut self, slug: &TagSlug, except: &TagId) -> Result<bool, StoreError>;
         async fn save_tag(&mut self, tag: &Tag) -> Result<(), StoreError>;

@@ -5,6 +5,8 @@
 pub mod ports;
 pub mod usecases;
 
+use std::ops::Range;
+
 use thiserror::Error;
 use time::OffsetDateTime;
 
@@ -61,10 +63,32 @@ impl Default for TimelineLimit {
 /// The place after an entry, from which the next page goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimelineCursor {
-    /// The entry's time, as the store keeps it: microseconds since the store's epoch.
-    pub position: i64,
+    position: i64,
+    id: AuditId,
+}
+
+impl TimelineCursor {
+    /// The place after the entry with this id and time, which is the store's: microseconds since 2000-01-01 UTC, with the
+    /// lowest and the highest number for the infinite ones. `None` when the store has no such time (PostgreSQL,
+    /// "Date/Time Types": 4713 BC to 294276 AD).
+    #[must_use]
+    pub fn new(position: i64, id: AuditId) -> Option<Self> {
+        const FINITE: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+        let is_time = FINITE.contains(&position) || matches!(position, i64::MIN | i64::MAX);
+        is_time.then_some(Self { position, id })
+    }
+
+    /// The entry's time, as the store keeps it.
+    #[must_use]
+    pub fn position(&self) -> i64 {
+        self.position
+    }
+
     /// The entry.
-    pub id: AuditId,
+    #[must_use]
+    pub fn id(&self) -> &AuditId {
+        &self.id
+    }
 }
 
 /// A field that changed.

@@ -442,7 +442,7 @@ impl<'q> WantedBookings<'q> {
                    SELECT s.booking_id, json_agg(json_build_object('name', s.service_name_snapshot, \
                      'duration_minutes', s.duration_minutes, 'price_paise', s.price_at_booking_paise) \
                      ORDER BY s.display_order, s.id COLLATE \"C\") AS services \
-                   FROM booking_service s WHERE s.booking_id = ANY (ARRAY(SELECT id FROM b)) GROUP BY s.booking_id\
+                   FROM b JOIN booking_service s ON s.booking_id = b.id GROUP BY s.booking_id\
                  ) s ON s.booking_id = b.id",
             )
         } else {

@@ -129,6 +129,10 @@ struct Claim(PooledConnection);
 
 #[async_trait]
 impl RefreshClaim for Claim {
+    async fn keep(&mut self) -> Result<(), StoreError> {
+        self.0.batch("SELECT").await.map_err(store_error)
+    }
+
     async fn release(self: Box<Self>) {
         // When the connection has died, so has the lock.
         let _ = self.0.end("COMMIT").await;
@@ -154,7 +158,7 @@ impl KpiStore for Postgres {
         let mut connection = self.pool.begin().await?;
         let statement = Statement::new("SELECT pg_try_advisory_xact_lock(")
             .bigint(LOCK)
-            .sql(") AS is_claimed FROM set_config('idle_in_transaction_session_timeout', '0', true)");
+            .sql(") AS is_claimed FROM set_config('idle_in_transaction_session_timeout', '60000', true)");
         let claimed: Vec<ClaimRow> = connection.rows(statement).await.map_err(store_error)?;
         if claimed.first().is_some_and(|row| row.is_claimed) {
             return Ok(Some(Box::new(Claim(connection))));

@@ -350,7 +350,7 @@ impl PooledConnection {
     }
 
     /// Runs statements without values or rows.
-    async fn batch(&mut self, sql: &str) -> QueryResult<()> {
+    pub(crate) async fn batch(&mut self, sql: &str) -> QueryResult<()> {
         let done = self.open()?.batch_execute(sql).instrument(statement_span()).await;
         self.close_on_failure(done)
     }

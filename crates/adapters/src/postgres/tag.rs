@@ -215,14 +215,20 @@ impl TagWrites for PgUnitOfWork {
         let statement = Statement::new(tag_columns!())
             .sql(" WHERE t.id = ANY (")
             .texts(ids.iter().map(TagId::as_str).collect())
-            .sql(") ORDER BY t.id COLLATE \"C\" FOR UPDATE");
+            .sql(") ORDER BY t.id COLLATE \"C\" FOR NO KEY UPDATE");
         let rows: Vec<TagRow> = self.rows(statement).await?;
         Ok(rows.into_iter().map(Tag::from).collect())
     }
 
+    async fn bar_assignments(&mut self, id: &TagId) -> Result<(), StoreError> {
+        // An assignment's foreign key takes `FOR KEY SHARE` of its tag.
+        let statement = Statement::new("SELECT id FROM customer_tag WHERE id = ").text(id.as_str()).sql(" FOR UPDATE");
+        let _: Option<IdRow> = self.row(statement).await?;
+        Ok(())
+    }
+
     async fn hold_tag(&mut self, id: &TagId) -> Result<bool, StoreError> {
-        let statement =
-            Statement::new("SELECT id FROM customer_tag WHERE id = ").text(id.as_str()).sql(" FOR KEY SHARE");
+        let statement = Statement::new("SELECT id FROM customer_tag WHERE id = ").text(id.as_str()).sql(" FOR SHARE");
         let row: Option<IdRow> = self.row(statement).await?;
         Ok(row.is_some())
     }

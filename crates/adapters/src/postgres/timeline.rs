@@ -128,7 +128,7 @@ impl TimelineReads for Postgres {
         let next = rows
             .last()
             .filter(|_| has_more)
-            .map(|row| TimelineCursor { position: row.position.0, id: AuditId::from_stored(row.id.clone()) });
+            .and_then(|row| TimelineCursor::new(row.position.0, AuditId::from_stored(row.id.clone())));
         Ok(Some(TimelinePage { entries: rows.into_iter().map(TimelineEntry::from).collect(), next }))
     }
 }
@@ -147,9 +147,9 @@ fn page_statement<'q>(customer: &'q UserId, limit: TimelineLimit, cursor: Option
             .sql(", ")
             .sql(id)
             .sql(" COLLATE \"C\") < (")
-            .raw_timestamp(cursor.position)
+            .raw_timestamp(cursor.position())
             .sql("::timestamptz, ")
-            .text(cursor.id.as_str())
+            .text(cursor.id().as_str())
             .sql(" COLLATE \"C\")"),
     };
     let statement = Statement::new("WITH ids AS MATERIALIZED (SELECT id FROM customer_profile WHERE user_id = ")
@@ -186,6 +186,7 @@ fn page_statement<'q>(customer: &'q UserId, limit: TimelineLimit, cursor: Option
 
 named_row! {
     struct FilledRow {
+        is_free: Bool => bool,
         is_complete: Bool => bool,
     }
 }
@@ -197,21 +198,23 @@ named_row! {
 }
 
 impl Postgres {
-    /// Adds a batch of audit entries that are older than `crm.audit_customer` to it; `false` when there are no more, or when
-    /// another instance is at work.
+    /// Adds a batch of audit entries that are older than `crm.audit_customer` to it; `false` when there are no more. While
+    /// another instance is at work, this one does nothing.
     ///
     /// # Errors
     ///
     /// When the database does not answer, or refuses a statement.
     pub async fn fill_audit_customers(&self) -> Result<bool, StoreError> {
         let mut connection = self.pool.begin().await?;
-        let lock = Statement::new("SELECT NOT pg_try_advisory_xact_lock(")
+        let lock = Statement::new("SELECT pg_try_advisory_xact_lock(")
             .bigint(FILL_LOCK)
-            .sql(") OR (SELECT is_complete FROM crm.audit_fill) AS is_complete");
+            .sql(") AS is_free, coalesce((SELECT is_complete FROM crm.audit_fill), true) AS is_complete");
         let state: Vec<FilledRow> = connection.rows(lock).await.map_err(store_error)?;
-        if state.first().is_none_or(|row| row.is_complete) {
+        let FilledRow { is_free, is_complete } =
+            state.into_iter().next().ok_or_else(|| StoreError::Unexpected("a statement without a row".into()))?;
+        if is_complete || !is_free {
             connection.end("COMMIT").await.map_err(store_error)?;
-            return Ok(false);
+            return Ok(!is_complete);
         }
         // In the order of the platform's index. `jsonb` and `json` alike.
         let fill = Statement::new(

@@ -275,9 +275,14 @@ async fn uninstalling_leaves_no_trace_and_reads_go_on_meanwhile() {
     let before = objects(&client).await;
     install(&database).await;
     let (direct, model) = services(&database).await;
+    let (_, exporting) = services(&database).await;
     uninstall(&database).await;
     assert_eq!(objects(&client).await, before);
-    // This service has not looked again since.
+    // These services have not looked again since.
+    let mut export = exporting.begin_export(&DirectoryQuery::default()).await.unwrap().unwrap();
+    assert!(!export.next_customers().await.unwrap().is_empty());
+    assert_eq!(exporting.directory_reads().model, DirectoryModelState::Unreadable);
+    drop(export);
     platform::customer(&client, "new", "New").await;
     let query = DirectoryQuery::default();
     assert_eq!(model.list_customers(&query).await.unwrap(), direct.list_customers(&query).await.unwrap());

@@ -14,6 +14,7 @@ use crm_domain::{
         ports::KpiStore as _,
         usecases::{Kpis, Refreshed},
     },
+    store_error::StoreError,
     testing::{NOW, clock},
 };
 use proptest::{
@@ -29,7 +30,10 @@ fn kpis(database: &TestDatabase, zone: &str) -> Kpis {
 }
 
 async fn refresh(kpis: &Kpis) -> Refreshed {
-    kpis.refresh(&mut |_| ()).await.unwrap()
+    let mut claim = kpis.claim().await.unwrap();
+    let refreshed = kpis.refresh(&mut *claim, &mut |_| ()).await.unwrap();
+    claim.release().await;
+    refreshed
 }
 
 async fn compare(kpis: &Kpis) -> Differences {
@@ -254,7 +258,7 @@ async fn only_what_differs_is_written_and_nothing_else_moves() {
              INSERT INTO booking (id, booking_number, branch_id, customer_id, status, service_type, booking_date, start_time, end_time)
                VALUES ('b', 'b', 'br', 'c1', 'completed', 'salon', '2026-10-25', '01:00', '02:30'),
                  ('odd', 'odd', 'br', 'c2', 'completed', 'salon', 'infinity', '01:00', '24:00'),
-                 ('odder', 'odder', 'br', 'c2', 'completed', 'salon', '-infinity', '01:00', '24:00'),
+                 ('odder', 'odder', 'br', 'c2', 'completed', 'salon', '-infinity', '00:05', '00:10'),
                  ('oddest', 'oddest', 'br', 'c3', 'completed', 'salon', '5874897-01-01', '01:00', '02:00')",
         )
         .await
@@ -307,8 +311,7 @@ async fn one_instance_refreshes_at_a_time() {
     let first = database.postgres();
     let claim = first.claim_refresh().await.unwrap().unwrap();
     let kpis = kpis(&database, "Asia/Kolkata");
-    let outcome = kpis.refresh(&mut |_| ()).await;
-    assert!(matches!(outcome, Err(KpiError::Busy)), "{outcome:?}");
+    assert!(matches!(kpis.claim().await, Err(KpiError::Busy)));
     assert_eq!(compare(&kpis).await.customers, 0, "a comparison needs no claim");
     claim.release().await;
     refresh(&kpis).await;
@@ -318,12 +321,21 @@ async fn one_instance_refreshes_at_a_time() {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(10));
     let outcome = loop {
         ticks.tick().await;
-        match kpis.refresh(&mut |_| ()).await {
+        match kpis.claim().await {
             Err(KpiError::Busy) => {}
             outcome => break outcome,
         }
     };
-    outcome.unwrap();
+    let mut claim = outcome.unwrap();
+
+    // A refresh that has lost its claim notices, and another one begins.
+    let client = database.client().await;
+    let sql = "SELECT pg_terminate_backend(l.pid, 5000) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+               WHERE l.locktype = 'advisory' AND d.datname = current_database()";
+    assert!(client.query_one(sql, &[]).await.unwrap().get::<_, bool>(0));
+    let outcome = kpis.refresh(&mut *claim, &mut |_| ()).await;
+    assert!(matches!(outcome, Err(KpiError::Store(StoreError::Unavailable(_)))), "{outcome:?}");
+    refresh(&kpis).await;
 }
 
 /// The platform completes, cancels, bills and moves while the figures are refreshed again and again. Its transactions
@@ -403,7 +415,7 @@ async fn what_is_missing_is_named() {
     let database = TestDatabase::migrated();
     let client = database.client().await;
     client.batch_execute("DROP TABLE invoice CASCADE; ALTER TABLE booking ALTER completed_at TYPE date").await.unwrap();
-    let outcome = kpis(&database, "Asia/Kolkata").refresh(&mut |_| ()).await.unwrap_err().to_string();
+    let outcome = kpis(&database, "Asia/Kolkata").claim().await.err().unwrap().to_string();
     assert!(outcome.contains("table invoice") && outcome.contains("booking.completed_at"), "{outcome}");
 }
 

@@ -16,6 +16,7 @@ mod interop;
 mod kpis;
 mod migrate;
 mod note;
+mod optional_parts;
 mod schema_check;
 mod sessions;
 mod tag;

@@ -33,11 +33,13 @@ use crm_domain::{
     role::Actor,
     session::Sessions as _,
     store_error::StoreError,
-    tag::{BulkAssignment, TagError, TagName, TagUpdate, usecases::Tags},
+    tag::{BulkAssignment, TagError, TagMerge, TagName, TagUpdate, usecases::Tags},
     testing::{NOW, SequentialIds, clock},
     timeline::{TimelineLimit, ports::TimelineReads as _},
 };
 use tokio_postgres::Client;
+
+use crate::optional_parts;
 
 /// What the database lacks, a line each.
 pub(crate) async fn missing_objects(pool: &Pool) -> Result<Vec<String>, StoreError> {
@@ -331,59 +333,73 @@ async fn a_schema_without_the_right_to_use_it_is_the_only_lack() {
 /// The command prints what docs/OPERATIONS.md shows.
 #[test]
 fn the_printed_grants_are_the_documented_ones() {
-    let words = |statement: &str| statement.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut printed: Vec<_> = schema_check::documented_grants("crm", &PlatformSchema::default())
-        .iter()
-        .map(|statement| words(statement))
-        .collect();
+    let mut printed = schema_check::documented_grants("crm", &PlatformSchema::default());
     let setting = printed.pop().unwrap();
     assert_eq!(setting, "ALTER ROLE crm SET lc_messages = 'C';");
-    let mut documented: Vec<_> = documented_grants("crm").iter().map(|grant| format!("{};", words(grant))).collect();
-    printed.sort();
-    documented.sort();
-    assert_eq!(printed, documented);
+    assert_eq!(in_one_form(&printed), in_one_form(&documented_grants("crm")));
     assert!(OPERATIONS.contains(&setting));
+    for (heading, kpis) in [(optional_parts::HISTORY, false), (optional_parts::KPIS, true)] {
+        let printed = schema_check::optional_grants("crm", &PlatformSchema::default(), kpis);
+        assert_eq!(in_one_form(&printed), in_one_form(&grants_below(heading, "crm")), "{heading}");
+    }
+}
+
+/// Statements in alphabetical order, with single spaces and without a semicolon.
+fn in_one_form(statements: &[String]) -> Vec<String> {
+    let words = |statement: &String| statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut statements: Vec<_> =
+        statements.iter().map(|statement| words(statement).trim_end_matches(';').to_owned()).collect();
+    statements.sort();
+    statements
 }
 
 /// The documented grants for the platform's tables, for a role of this test's own.
 fn documented_grants(role: &str) -> Vec<String> {
-    grants_of(OPERATIONS.split_once(READ_MODEL).unwrap().0, role)
+    grants_below("## Deploy the service", role)
 }
 
 /// The documented grants for the directory's read model.
 pub(crate) fn documented_model_grants(role: &str) -> Vec<String> {
-    grants_of(OPERATIONS.split_once(READ_MODEL).unwrap().1, role)
+    grants_below("## The directory's read model", role)
 }
 
 const OPERATIONS: &str = include_str!("../../../../docs/OPERATIONS.md");
-const READ_MODEL: &str = "\n## The directory's read model";
 
-fn grants_of(document: &str, role: &str) -> Vec<String> {
-    let grants = document.split("\nGRANT").skip(1).filter_map(|grant| grant.split(" TO crm;").next());
-    grants.map(|grant| format!("GRANT{grant} TO {role}")).collect()
+/// The grants in the section of docs/OPERATIONS.md with that heading.
+pub(crate) fn grants_below(heading: &str, role: &str) -> Vec<String> {
+    let mut sections = OPERATIONS.split("\n## ").map(|section| format!("## {section}"));
+    let section = sections.find(|section| section.starts_with(&format!("{heading}\n"))).unwrap();
+    let grants = section.split("\nGRANT").skip(1).filter_map(|grant| grant.split(" TO crm;").next());
+    let grants: Vec<_> = grants.map(|grant| format!("GRANT{grant} TO {role}")).collect();
+    assert!(!grants.is_empty());
+    grants
 }
 
 /// A role with the documented grants and no other rights.
-struct RestrictedRole {
-    name: String,
+pub(crate) struct RestrictedRole {
+    pub(crate) name: String,
 }
 
 impl RestrictedRole {
-    async fn create(database: &TestDatabase) -> Self {
+    pub(crate) async fn create(database: &TestDatabase) -> Self {
         let client = database.client().await;
         let name: String = client.query_one("SELECT current_database()::text || '_role'", &[]).await.unwrap().get(0);
         let grants = documented_grants(&name);
-        assert!(!grants.is_empty());
         client.batch_execute(&format!("CREATE ROLE {name}; {}", grants.join(";"))).await.unwrap();
         Self { name }
     }
 
-    fn pool(&self, database: &TestDatabase) -> Pool {
-        let address = format!("{}?options=-c%20role%3D{}", database.address(), self.name);
-        Pool::new(Connector::parse(&address).unwrap(), pool_settings(1))
+    pub(crate) fn pool(&self, database: &TestDatabase) -> Pool {
+        self.pool_of(database, 1)
     }
 
-    async fn drop(self, database: &TestDatabase) {
+    /// A pool of so many connections.
+    pub(crate) fn pool_of(&self, database: &TestDatabase, size: usize) -> Pool {
+        let address = format!("{}?options=-c%20role%3D{}", database.address(), self.name);
+        Pool::new(Connector::parse(&address).unwrap(), pool_settings(size))
+    }
+
+    pub(crate) async fn drop(self, database: &TestDatabase) {
         let client = database.client().await;
         client.batch_execute(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.name)).await.unwrap();
     }
@@ -461,7 +477,7 @@ async fn use_ports_of_extensions(
     let other = tags.create(desk, &TagName::parse("Other").unwrap(), None).await?;
     let bulk = BulkAssignment::new(std::slice::from_ref(&customer), &[]).unwrap();
     assert_eq!(tags.assign_many(desk, &other.id, &bulk).await?.assigned, 1);
-    tags.merge(desk, &other.id, tag).await?;
+    tags.merge(desk, &TagMerge::new(other.id, tag.clone())?).await?;
     tags.delete(desk, tag, true, &Precondition::none()).await?;
 
     assert!(

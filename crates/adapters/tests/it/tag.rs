@@ -1,6 +1,6 @@
 //! Tags: order, concurrent creations and assignments, rows deleted during a request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crm_adapters::{
     postgres::Postgres,
@@ -12,7 +12,9 @@ use crm_domain::{
     role::Role,
     tag::{TagError, TagName, ports::TagReads as _, usecases::Tags},
     testing::actor,
+    unit_of_work::Store as _,
 };
+use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::customer::wait_for_blocked_statement;
@@ -187,4 +189,34 @@ async fn a_failed_audit_entry_rolls_back_the_change() {
     assert!(matches!(tags.assign(&desk, customer(), tag()).await, Err(TagError::Store(_))));
     assert_eq!(count(&client, "customer_tag").await, 1);
     assert_eq!(count(&client, "customer_tag_assignment").await, 0);
+}
+
+/// Someone who writes to the platform's table directly, and takes no lock but those of its foreign keys. The merge waits for
+/// them, and they must not wait for the merge.
+#[tokio::test]
+async fn a_merge_waits_for_a_direct_assignment_of_the_tag_that_stays() {
+    let database = TestDatabase::migrated();
+    let client = arrange(&database).await;
+    platform::tag(&client, "tag_2", "Gold", None).await;
+    platform::assign(&client, "usr_1", "tag_1", "usr_desk_0").await;
+    let mut unit = database.postgres().begin().await.unwrap();
+    let (from, into) = (tag(), TagId::parse("tag_2").unwrap());
+    assert_eq!(unit.lock_tags(&[from.clone(), into.clone()]).await.unwrap().len(), 2);
+    unit.bar_assignments(&from).await.unwrap();
+
+    let mut platform = database.client().await;
+    let direct = platform.transaction().await.unwrap();
+    let insert = "INSERT INTO customer_tag_assignment (customer_id, tag_id, assigned_by) VALUES ('usr_1', 'tag_2', 'usr_desk_1')";
+    timeout(Duration::from_secs(60), direct.batch_execute(insert)).await.expect("it waits for nobody").unwrap();
+
+    let (copied, ()) = futures_util::future::join(unit.copy_assignments(&from, &into), async {
+        wait_for_blocked_statement(&database).await;
+        direct.commit().await.unwrap();
+    })
+    .await;
+    assert_eq!(copied.unwrap(), [], "usr_1 has the tag already");
+    unit.delete_all_assignments(&from).await.unwrap();
+    unit.delete_tag(&from).await.unwrap();
+    unit.commit().await.unwrap();
+    assert_eq!(count(&client, "customer_tag_assignment WHERE tag_id = 'tag_2' AND assigned_by = 'usr_desk_1'").await, 1);
 }

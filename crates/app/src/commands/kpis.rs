@@ -67,8 +67,11 @@ async fn compare(kpis: &Kpis) -> anyhow::Result<ExitCode> {
 async fn refresh(kpis: &Kpis) -> anyhow::Result<ExitCode> {
     let mut output = ProgressOutput::new("customers");
     let mut changed = 0;
+    // Ends with this function, also when a pass fails.
+    let mut claim = kpis.claim().await?;
     for pass in 1..=PASSES {
-        let refreshed = kpis.refresh(&mut |progress| output.show(progress.done, progress.total)).await?;
+        let refreshed =
+            kpis.refresh(&mut *claim, &mut |progress| output.show(progress.done, progress.total)).await?;
         output.end();
         changed += refreshed.changed;
         let mut stdout = std::io::stdout().lock();

@@ -1,11 +1,15 @@
 //! The timeline of a customer: entries of this service, of earlier versions and of other programs.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use crm_adapters::testing::platform;
 use serde_json::{Value, json};
 
 use crate::app::{TestApp, send};
 
 const TIMELINE: &str = "/api/customers/usr_1/timeline";
+
+/// The advisory lock that keeps two instances from filling the timeline's table at once.
+const FILL_LOCK: i64 = 0x726F_7961_6C66_696C;
 
 /// What the entries say, newest first: action and entity.
 fn summaries(answer: &Value) -> Vec<String> {
@@ -134,9 +138,18 @@ async fn limits_and_cursors_are_checked_and_a_cursor_is_good_for_one_customer_al
         ("cursor=x", "cursor"),
         ("cursor=%zz", "cursor"),
         ("cursor=AAAA", "cursor"),
+        // Times that the database does not have: "-300000000000000000 x" and "9223372000000000000 x".
+        ("cursor=LTMwMDAwMDAwMDAwMDAwMDAwMCB4", "cursor"),
+        ("cursor=OTIyMzM3MjAwMDAwMDAwMDAwMCB4", "cursor"),
     ] {
         let answer = app.get(&format!("{TIMELINE}?{query}"), "receptionist").await;
         assert!(answer.details()[field].is_array(), "{query}: {}", answer.text);
+    }
+    // The first and last times that it has, and the infinite ones.
+    let ends = [-211_813_488_000_000_000, 9_223_371_331_199_999_999, i64::MIN, i64::MAX];
+    for position in ends.map(|position| URL_SAFE_NO_PAD.encode(format!("{position} x"))) {
+        let answer = app.get(&format!("{TIMELINE}?cursor={position}"), "receptionist").await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
     }
 }
 
@@ -164,6 +177,11 @@ async fn entries_of_earlier_versions_are_added() {
     // What is written meanwhile has its row already.
     app.send("POST", "/api/customers/usr_1/notes", "receptionist", &json!({"content": "text"})).await;
     let postgres = app.postgres();
+    // While another instance has the lock there is nothing to do, but the end is not reached.
+    app.client.batch_execute(&format!("SELECT pg_advisory_lock({FILL_LOCK})")).await.unwrap();
+    assert!(postgres.fill_audit_customers().await.unwrap());
+    assert_eq!(app.count("crm.audit_customer").await, 1);
+    app.client.batch_execute(&format!("SELECT pg_advisory_unlock({FILL_LOCK})")).await.unwrap();
     let mut batches = 0;
     while postgres.fill_audit_customers().await.unwrap() {
         batches += 1;

@@ -176,13 +176,19 @@ async fn a_merge_against_assignments_loses_nobody() {
         let answer = app.send("POST", &format!("/api/customers/c{n}/tags"), "receptionist", &single).await;
         (n, answer.status)
     }));
+    // Those who have both tags meanwhile: an assignment of the one that stays must not wait for the merge, which may wait for it.
+    let into = json!({"tagId": "tag_bridal"});
+    let others = join_all((0..30).map(async |n| {
+        app.send("POST", &format!("/api/customers/c{n}/tags"), "receptionist", &into).await.status
+    }));
     let bulks = join_all([
         app.send("POST", "/api/tags/tag_vip/assignments", "receptionist", &bulk),
         app.send("POST", "/api/tags/tag_vip/assignments", "receptionist", &reversed),
         app.send("POST", "/api/tags/tag_bridal/assignments", "receptionist", &bulk),
         app.send("POST", "/api/tags/tag_vip/merge", "manager", &merge),
     ]);
-    let (singles, bulks) = futures_util::future::join(singles, bulks).await;
+    let (singles, others, bulks) = futures_util::future::join3(singles, others, bulks).await;
+    assert_eq!(others, [201; 30]);
     assert_eq!((bulks[3].status, bulks[2].status), (200, 200), "{} {}", bulks[3].text, bulks[2].text);
     let mut acknowledged: Vec<u32> = singles.iter().filter(|(_, status)| *status == 201).map(|(n, _)| *n).collect();
     assert!(singles.iter().all(|(_, status)| matches!(status, 201 | 404)), "{singles:?}");

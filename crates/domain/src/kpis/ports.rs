@@ -31,6 +31,13 @@ pub struct Saved {
 #[cfg_attr(feature = "testing", mockall::automock)]
 #[async_trait]
 pub trait RefreshClaim: Send {
+    /// Says that the work goes on. Without this for a minute, the claim ends: its holder's machine may be gone.
+    ///
+    /// # Errors
+    ///
+    /// The claim is lost, and another instance may have it.
+    async fn keep(&mut self) -> Result<(), StoreError>;
+
     /// Gives it back.
     async fn release(self: Box<Self>);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Differences, KpiError,
-    ports::{CustomerFigures, KpiStore, Saved},
+    ports::{CustomerFigures, KpiStore, RefreshClaim, Saved},
 };
 use crate::{calendar::SalonTimeZone, clock::Clock, ids::UserId};
 
@@ -56,25 +56,29 @@ impl Kpis {
         }
     }
 
-    /// Writes the figures that differ, batch by batch, and nothing else. What was written stays when this is interrupted; the
-    /// next refresh does the rest.
+    /// Claims the right to refresh, so that one instance does at a time. Dropping the claim gives it back too, once the store
+    /// notices.
     ///
     /// # Errors
     ///
-    /// [`KpiError::Busy`] while another instance refreshes.
-    pub async fn refresh(&self, show: &mut (dyn FnMut(Progress) + Send)) -> Result<Refreshed, KpiError> {
+    /// [`KpiError::Busy`] while another instance has it, [`KpiError::NotAvailable`] where nobody could refresh.
+    pub async fn claim(&self) -> Result<Box<dyn RefreshClaim>, KpiError> {
         self.require_all(true).await?;
-        let claim = self.store.claim_refresh().await?.ok_or(KpiError::Busy)?;
-        let outcome = self.refresh_all(show).await;
-        claim.release().await;
-        outcome
+        self.store.claim_refresh().await?.ok_or(KpiError::Busy)
     }
 
-    async fn refresh_all(&self, show: &mut (dyn FnMut(Progress) + Send)) -> Result<Refreshed, KpiError> {
+    /// Writes the figures that differ, batch by batch, and nothing else. What was written stays when this is interrupted; the
+    /// next refresh does the rest.
+    pub async fn refresh(
+        &self,
+        claim: &mut dyn RefreshClaim,
+        show: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Refreshed, KpiError> {
         let total = self.store.count_customers().await?;
         let mut refreshed = Refreshed::default();
         let mut after = None;
         loop {
+            claim.keep().await?;
             let batch = self.store.read_figures(after.as_ref()).await?;
             let Some(last) = batch.last() else { return Ok(refreshed) };
             after = Some(last.customer.clone());
@@ -134,13 +138,14 @@ mod tests {
         store
     }
 
-    /// A claim that must be given back.
-    fn claimed(store: &mut MockKpiStore) {
-        store.expect_claim_refresh().times(1).returning(|| {
-            let mut claim = MockRefreshClaim::new();
-            claim.expect_release().times(1).returning(|| ());
-            Ok(Some(Box::new(claim)))
+    /// A claim that is lost when it has been kept so many times.
+    fn claim(lasts: usize) -> MockRefreshClaim {
+        let (mut claim, mut kept) = (MockRefreshClaim::new(), 0);
+        claim.expect_keep().returning(move || {
+            kept += 1;
+            if kept > lasts { Err(StoreError::Unavailable("lost".into())) } else { Ok(()) }
         });
+        claim
     }
 
     #[tokio::test]
@@ -152,36 +157,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refresh_writes_those_that_differ_and_gives_its_claim_back() {
+    async fn a_refresh_writes_those_that_differ() {
         let mut store = store();
-        claimed(&mut store);
         store
             .expect_save_figures()
             .times(1)
             .withf(|customers, _, at| customers.len() == 1 && customers[0].as_str() == "b" && *at == NOW)
             .returning(|_, _, _| Ok(Saved { changed: 1, locked: 0 }));
-        let refreshed = kpis(store).refresh(&mut |_| ()).await.unwrap();
+        let refreshed = kpis(store).refresh(&mut claim(3), &mut |_| ()).await.unwrap();
         assert_eq!(refreshed, Refreshed { compared: 3, changed: 1, locked: 0 });
     }
 
     #[tokio::test]
-    async fn a_failure_gives_the_claim_back_too() {
+    async fn a_refresh_whose_claim_is_lost_writes_no_further_batch() {
         let mut store = store();
-        claimed(&mut store);
-        store.expect_save_figures().returning(|_, _, _| Err(StoreError::Unavailable("gone".into())));
-        let outcome = kpis(store).refresh(&mut |_| ()).await;
+        store.expect_save_figures().times(1).returning(|_, _, _| Ok(Saved { changed: 1, locked: 0 }));
+        let mut shown = Vec::new();
+        let outcome = kpis(store).refresh(&mut claim(1), &mut |progress| shown.push(progress.done)).await;
         assert!(matches!(outcome, Err(KpiError::Store(StoreError::Unavailable(_)))), "{outcome:?}");
+        assert_eq!(shown, [2]);
     }
 
     #[tokio::test]
-    async fn a_refresh_needs_everything_and_no_other_one() {
+    async fn a_claim_needs_everything_and_no_other_one() {
+        let outcome_of = async |store| kpis(store).claim().await.err().unwrap();
         let mut busy = store();
         busy.expect_claim_refresh().returning(|| Ok(None));
-        let outcome = kpis(busy).refresh(&mut |_| ()).await;
-        assert!(matches!(outcome, Err(KpiError::Busy)), "{outcome:?}");
+        let outcome = outcome_of(busy).await;
+        assert!(matches!(outcome, KpiError::Busy), "{outcome:?}");
         let mut lacking = MockKpiStore::new();
         lacking.expect_find_kpi_lacks().returning(|_| Ok(vec!["table invoice".to_owned()]));
-        let outcome = kpis(lacking).refresh(&mut |_| ()).await;
-        assert!(matches!(outcome, Err(KpiError::NotAvailable(_))), "{outcome:?}");
+        let outcome = outcome_of(lacking).await;
+        assert!(matches!(outcome, KpiError::NotAvailable(_)), "{outcome:?}");
+        let mut free = store();
+        free.expect_claim_refresh().returning(|| Ok(Some(Box::new(claim(0)))));
+        assert!(kpis(free).claim().await.is_ok());
     }
 }

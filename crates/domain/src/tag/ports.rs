@@ -46,12 +46,16 @@ pub trait TagWrites {
     /// Removes the tag from the customer and returns the removed assignment, if there was one.
     async fn delete_assignment(&mut self, customer: &UserId, tag: &TagId) -> Result<Option<Assignment>, StoreError>;
 
-    /// Locks the tags with these ids against every other unit of work that changes, assigns or merges them, and gives those
-    /// that exist. Always in the same order, so that two units of work cannot wait for each other.
+    /// Locks the tags with these ids against every other unit of work that changes, merges or deletes them or assigns them to
+    /// many, and gives those that exist. Always in the same order, so that two units of work cannot wait for each other. Single
+    /// assignments go on, those of the platform's programs too.
     async fn lock_tags(&mut self, ids: &[TagId]) -> Result<Vec<Tag>, StoreError>;
 
-    /// Keeps the tag from being deleted or merged until the unit of work ends; `false` when there is no such tag. Others may
-    /// assign it meanwhile.
+    /// Waits for the assignments of a locked tag that are under way, and keeps everyone from assigning it.
+    async fn bar_assignments(&mut self, id: &TagId) -> Result<(), StoreError>;
+
+    /// Keeps the tag from being changed, deleted or merged until the unit of work ends; `false` when there is no such tag.
+    /// Others may assign it meanwhile.
     async fn hold_tag(&mut self, id: &TagId) -> Result<bool, StoreError>;
 
     /// Whether another tag has that slug.

@@ -85,28 +85,65 @@ impl Postgres {
                 connection.end("COMMIT").await.map_err(store_error)?;
                 return Ok(None);
             }
-            let state = if self.directory_model.is_usable() {
-                connection.rows(state_columns(Statement::new("SELECT"))).await.map_err(store_error)?
+            let declared = if self.directory_model.is_usable() {
+                declare_from_model(&mut connection, query).await
             } else {
-                Vec::new()
+                Ok(FromModel::No)
             };
-            let statement = match state.first() {
-                Some(StateRow { is_usable: Some(true), pending: 0 }) => {
-                    let words = Words::with_index(query.search.as_ref());
-                    filtered::export_statement(query, &words)
-                }
-                Some(StateRow { is_usable: Some(true), .. }) if attempt < ATTEMPTS => {
+            match declared {
+                Ok(FromModel::Declared) => {}
+                Ok(FromModel::Outdated) if attempt < ATTEMPTS => {
                     attempt += 1;
                     connection.end("COMMIT").await.map_err(store_error)?;
                     // A lock that another instance holds: its work counts as well.
                     let _ = self.apply_batch().await;
                     continue;
                 }
-                _ => direct::export_statement(query, &Words::without_index(query.search.as_ref())),
-            };
-            let declare = statement.preceded_by("DECLARE export NO SCROLL CURSOR FOR ").prepared_each_time();
-            connection.execute(declare).await.map_err(store_error)?;
+                Ok(FromModel::Outdated | FromModel::No) => {
+                    let words = Words::without_index(query.search.as_ref());
+                    declare(&mut connection, direct::export_statement(query, &words)).await?;
+                }
+                Err(error @ StoreError::Unavailable(_)) => return Err(error),
+                Err(error) => {
+                    // The model is gone, or no longer readable. The transaction has failed, so another one goes on.
+                    self.directory_model.give_up(&error);
+                    continue;
+                }
+            }
             return Ok(Some(Box::new(PgCustomerExport { connection: Some(connection), pause: Duration::ZERO })));
         }
     }
+}
+
+/// Whether the cursor reads the read model.
+enum FromModel {
+    /// It does.
+    Declared,
+    /// Not yet: changes wait in the model's queue.
+    Outdated,
+    /// The model cannot be used.
+    No,
+}
+
+/// Declares the cursor on the read model, if that is up to date in the transaction's snapshot.
+async fn declare_from_model(
+    connection: &mut PooledConnection,
+    query: &DirectoryQuery,
+) -> Result<FromModel, StoreError> {
+    let state: Vec<StateRow> =
+        connection.rows(state_columns(Statement::new("SELECT"))).await.map_err(store_error)?;
+    match state.first() {
+        Some(StateRow { is_usable: Some(true), pending: 0 }) => {
+            let words = Words::with_index(query.search.as_ref());
+            declare(connection, filtered::export_statement(query, &words)).await?;
+            Ok(FromModel::Declared)
+        }
+        Some(StateRow { is_usable: Some(true), .. }) => Ok(FromModel::Outdated),
+        _ => Ok(FromModel::No),
+    }
+}
+
+async fn declare(connection: &mut PooledConnection, statement: Statement<'_>) -> Result<(), StoreError> {
+    let declare = statement.preceded_by("DECLARE export NO SCROLL CURSOR FOR ").prepared_each_time();
+    connection.execute(declare).await.map(|_| ()).map_err(store_error)
 }

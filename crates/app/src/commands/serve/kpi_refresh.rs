@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crm_domain::{
-    kpis::{KpiError, usecases::Kpis},
-    store_error::StoreError,
+use crm_domain::kpis::{
+    KpiError,
+    usecases::{Kpis, Refreshed},
 };
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -16,7 +16,7 @@ pub(super) async fn refresh_regularly(kpis: Kpis, every: Duration) {
     loop {
         ticks.tick().await;
         let began = Instant::now();
-        match kpis.refresh(&mut |_| ()).await {
+        match refresh(&kpis).await {
             Ok(refreshed) => {
                 has_failed = false;
                 tracing::info!(
@@ -27,14 +27,23 @@ pub(super) async fn refresh_regularly(kpis: Kpis, every: Duration) {
                     "the figures of customers were refreshed"
                 );
             }
-            // Another instance does it; a database that does not answer is the health monitor's to tell of.
-            Err(KpiError::Busy | KpiError::Store(StoreError::Unavailable(_))) => {}
+            // Another instance does it.
+            Err(KpiError::Busy) => {}
             Err(error) => {
                 if !has_failed {
-                    tracing::warn!(%error, "the figures of customers cannot be refreshed");
+                    let cause = format!("{:#}", anyhow::Error::from(error));
+                    tracing::warn!(cause, "the figures of customers cannot be refreshed");
                 }
                 has_failed = true;
             }
         }
     }
+}
+
+/// One pass. Rows that other programs have locked are for the next one.
+async fn refresh(kpis: &Kpis) -> Result<Refreshed, KpiError> {
+    let mut claim = kpis.claim().await?;
+    let outcome = kpis.refresh(&mut *claim, &mut |_| ()).await;
+    claim.release().await;
+    outcome
 }

@@ -52,13 +52,13 @@ struct Cursor(TimelineCursor);
 
 impl Cursor {
     fn encode(cursor: &TimelineCursor) -> String {
-        URL_SAFE_NO_PAD.encode(format!("{} {}", cursor.position, cursor.id))
+        URL_SAFE_NO_PAD.encode(format!("{} {}", cursor.position(), cursor.id()))
     }
 
     fn decode(text: &str) -> Option<Self> {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (position, id) = text.split_once(' ')?;
-        Some(Self(TimelineCursor { position: position.parse().ok()?, id: AuditId::parse(id).ok()? }))
+        TimelineCursor::new(position.parse().ok()?, AuditId::parse(id).ok()?).map(Self)
     }
 }
 
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_cursor_reads_back_and_garbage_does_not() {
         for (position, id) in [(0, "audit_1"), (i64::MAX, "a b é"), (i64::MIN, "1")] {
-            let cursor = TimelineCursor { position, id: AuditId::parse(id).unwrap() };
+            let cursor = TimelineCursor::new(position, AuditId::parse(id).unwrap()).unwrap();
             assert_eq!(Cursor::decode(&Cursor::encode(&cursor)).unwrap().0, cursor);
         }
         for text in ["", "x", "====", "MQ", "YSBi", "MSA", "MSAA"] {

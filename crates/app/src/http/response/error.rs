@@ -312,7 +312,6 @@ impl From<TagError> for ApiError {
         match error {
             TagError::NotFound | TagError::IntoNotFound => Self::NotFound("Tag not found."),
             TagError::InUse(count) => Self::InUse(count),
-            TagError::MergedIntoItself => Self::invalid_field("into", "must be another tag"),
             TagError::PreconditionFailed => Self::PreconditionFailed,
             TagError::CustomerNotFound => CustomerError::NotFound.into(),
             TagError::SlugTaken => Self::Conflict("A tag with this name already exists."),
