@@ -40,6 +40,14 @@ bench-directory *args:
 bench-export *args:
     @exec .just/bench-export "$@"
 
+# Measure the overview of a customer beside the profile and the requests that it replaces; the arguments are seconds a figure and customers
+bench-history *args:
+    @exec .just/bench-history "$@"
+
+# Measure a refresh of all figures, and the default page meanwhile; the arguments are seconds a figure and customers
+bench-kpis *args:
+    @exec .just/bench-kpis "$@"
+
 # Check format, dependencies, lints and documentation; warnings are errors
 lint:
     cargo fmt --all --check

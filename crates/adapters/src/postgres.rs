@@ -16,7 +16,6 @@ mod housekeeping;
 mod idempotency;
 pub mod indexes;
 mod integer;
-mod json;
 mod kpis;
 pub mod migrate;
 mod note;

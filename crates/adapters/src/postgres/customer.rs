@@ -85,7 +85,7 @@ impl From<CustomerRow> for CustomerView {
             last_visit_at: last_visit_at.map(OffsetDateTime::from),
             gems_balance: gems_balance.map(i64::from),
             created_at: created_at.into(),
-            tags: tags.into_items(),
+            tags: tags.into(),
         }
     }
 }

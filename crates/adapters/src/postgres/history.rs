@@ -17,53 +17,52 @@ use diesel::{
     QueryableByName, deserialize,
     pg::Pg,
     row::NamedRow,
-    sql_types::{BigInt, Bool, Date, Json, Nullable, Text, Timestamptz},
+    sql_types::{Array, BigInt, Bool, Date, Nullable, Text, Time, Timestamptz},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
-use serde::{Deserialize, de::DeserializeOwned};
 use time::OffsetDateTime;
 
 use super::{
     Postgres,
     customer::{CustomerRow, customer_and},
     integer::ApiInteger,
-    json::JsonRows,
     note::{self, NoteRow},
     parts::{AvailableParts, Part},
     schema_check,
-    statement::{CustomerPageLine, Statement, column, named_row},
+    statement::{
+        CustomerPageLine, PAGE_BEGINS, PAGE_ENDS, RecordRow, Statement, column, named_row, record_row, records,
+    },
     tag::{TAGS_BY_NAME, TagRow},
     timestamp::{PgDate, PgTimeOfDay, PgTimestamp},
 };
 
-named_row! {
-    #[derive(Deserialize)]
+record_row! {
     struct BookingRow {
         id: Text => String,
         booking_number: Text => String,
         status: Text => String,
         service_type: Text => String,
         booking_date: Date => PgDate,
-        start_time: Text => PgTimeOfDay,
-        end_time: Text => PgTimeOfDay,
+        start_time: Time => PgTimeOfDay,
+        end_time: Time => PgTimeOfDay,
         total_amount_paise: BigInt => ApiInteger,
         total_duration_minutes: BigInt => ApiInteger,
         is_walkin: Bool => bool,
         is_membership_session: Bool => bool,
-        services: Json => JsonRows<ServiceRow>,
         created_at: Timestamptz => PgTimestamp,
+        services: Nullable<Array<<ServiceRow as RecordRow>::Sql>> => Option<Vec<ServiceRow>>,
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct ServiceRow {
-    name: String,
-    duration_minutes: ApiInteger,
-    price_paise: ApiInteger,
+record_row! {
+    struct ServiceRow {
+        name: Text => String,
+        duration_minutes: BigInt => ApiInteger,
+        price_paise: BigInt => ApiInteger,
+    }
 }
 
-named_row! {
-    #[derive(Deserialize)]
+record_row! {
     struct InvoiceRow {
         id: Text => String,
         invoice_number: Text => String,
@@ -82,17 +81,18 @@ named_row! {
     }
 }
 
-#[derive(Debug, Deserialize)]
-struct MembershipRow {
-    id: String,
-    membership_number: String,
-    tier_name_snapshot: String,
-    status: String,
-    total_hours_minutes: ApiInteger,
-    used_hours_minutes: ApiInteger,
-    price_paid_paise: ApiInteger,
-    starts_at: PgTimestamp,
-    expires_at: PgTimestamp,
+record_row! {
+    struct MembershipRow {
+        id: Text => String,
+        membership_number: Text => String,
+        tier_name_snapshot: Text => String,
+        status: Text => String,
+        total_hours_minutes: BigInt => ApiInteger,
+        used_hours_minutes: BigInt => ApiInteger,
+        price_paid_paise: BigInt => ApiInteger,
+        starts_at: Timestamptz => PgTimestamp,
+        expires_at: Timestamptz => PgTimestamp,
+    }
 }
 
 named_row! {
@@ -113,10 +113,16 @@ named_row! {
     }
 }
 
-named_row! {
-    struct MembershipsRow {
-        customer_exists: Bool => bool,
-        memberships: Json => JsonRows<MembershipRow>,
+/// All memberships, and whether the customer exists.
+struct MembershipsRow {
+    customer_exists: bool,
+    memberships: Vec<Membership>,
+}
+
+impl QueryableByName<Pg> for MembershipsRow {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        let memberships = records::<MembershipRow, _>(row, "memberships")?.unwrap_or_default();
+        Ok(Self { customer_exists: column::<Bool, bool>(row, "customer_exists")?, memberships })
     }
 }
 
@@ -133,13 +139,13 @@ impl QueryableByName<Pg> for GemLine {
     }
 }
 
-/// The overview; each list is a JSON array.
+/// The overview; each list is an array of records.
 struct OverviewRow(Overview);
 
 impl QueryableByName<Pg> for OverviewRow {
     fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
-        let next_booking = items::<BookingRow, Booking>(row, "next_booking")?;
-        let memberships = items::<MembershipRow, Membership>(row, "memberships")?;
+        let next_booking = records::<BookingRow, Booking>(row, "next_booking")?;
+        let memberships = records::<MembershipRow, Membership>(row, "memberships")?;
         let notes = page::<NoteRow, _>(row, "notes", "note_count")?;
         Ok(Self(Overview {
             customer: CustomerView::from(CustomerRow::build(row)?),
@@ -148,28 +154,19 @@ impl QueryableByName<Pg> for OverviewRow {
             invoices: page::<InvoiceRow, _>(row, "invoices", "invoice_count")?,
             notes: notes.ok_or("no notes")?,
             memberships: memberships.map(Memberships::from_newest_first),
-            tags: items::<TagRow, _>(row, "every_tag")?.unwrap_or_default(),
+            tags: records::<TagRow, _>(row, "every_tag")?.unwrap_or_default(),
         }))
     }
 }
 
-/// The items of a column that is a JSON array of rows.
-fn items<'a, Row: DeserializeOwned, Item: From<Row>>(
-    row: &impl NamedRow<'a, Pg>,
-    name: &str,
-) -> deserialize::Result<Option<Vec<Item>>> {
-    let rows = column::<Nullable<Json>, Option<JsonRows<Row>>>(row, name)?;
-    Ok(rows.map(JsonRows::into_items))
-}
-
-/// The page of which one column is a JSON array of rows, and another the total.
-fn page<'a, Row: DeserializeOwned, Item: From<Row>>(
+/// The page of which one column is an array of records, and another the total.
+fn page<'a, Row: RecordRow, Item: From<Row>>(
     row: &impl NamedRow<'a, Pg>,
     name: &str,
     count: &str,
 ) -> deserialize::Result<Option<Page<Item>>> {
     let total_count = column::<Nullable<BigInt>, Option<i64>>(row, count)?;
-    let items = items::<Row, Item>(row, name)?;
+    let items = records::<Row, Item>(row, name)?;
     Ok(items.zip(total_count).map(|(items, count)| Page { items, total_count: count.unsigned_abs() }))
 }
 
@@ -187,7 +184,7 @@ impl From<BookingRow> for Booking {
             total_duration_minutes: row.total_duration_minutes.into(),
             is_walkin: row.is_walkin,
             is_membership_session: row.is_membership_session,
-            services: row.services.into_items(),
+            services: row.services.unwrap_or_default().into_iter().map(BookedService::from).collect(),
             created_at: row.created_at.into(),
         }
     }
@@ -325,10 +322,10 @@ impl HistoryReads for Postgres {
             async move {
                 let statement = || {
                     let statement = customer_exists(customer).sql(", (");
-                    let statement = add_invoice_count(statement, customer, payment_statuses)
-                        .sql(") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (");
+                    let statement = add_invoice_count(statement, customer, payment_statuses).sql(PAGE_BEGINS);
                     add_invoices(statement, customer, payment_statuses, page)
-                        .sql(") page ON true ORDER BY page.created_at DESC, page.id COLLATE \"C\" DESC")
+                        .sql(PAGE_ENDS)
+                        .sql(" ORDER BY page.created_at DESC, page.id COLLATE \"C\" DESC")
                 };
                 Ok(CustomerPageLine::<InvoiceRow>::into_page(self.pool.read_rows(statement).await?))
             }
@@ -341,12 +338,12 @@ impl HistoryReads for Postgres {
         self.read_list(Part::Memberships, customer, |_| {
             async move {
                 let statement = || {
-                    let statement = customer_exists(customer).sql(", (SELECT coalesce(json_agg(row), '[]') FROM (");
+                    let statement = customer_exists(customer).sql(LIST_BEGINS);
                     add_memberships(statement, customer).sql(") row) AS memberships")
                 };
                 let row: Option<MembershipsRow> = self.pool.read_row(statement).await?;
                 let row = row.filter(|row| row.customer_exists);
-                Ok(row.map(|row| Memberships::from_newest_first(row.memberships.into_items())))
+                Ok(row.map(|row| Memberships::from_newest_first(row.memberships)))
             }
             .boxed()
         })
@@ -378,6 +375,9 @@ impl HistoryReads for Postgres {
     }
 }
 
+/// Begins a column that is an array of the rows of the query that follows; see [`record_row`].
+const LIST_BEGINS: &str = ", ARRAY(SELECT row FROM (";
+
 /// Begins a statement that says whether the customer exists.
 fn customer_exists(customer: &UserId) -> Statement<'_> {
     Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
@@ -399,11 +399,10 @@ struct WantedBookings<'q> {
 
 impl<'q> WantedBookings<'q> {
     fn list_statement(self, page: PageRequest) -> Statement<'q> {
-        let statement = self.add_count(customer_exists(self.customer).sql(", (")).sql(") AS total_count, page.*");
-        let statement = self.add_page(statement.sql(" FROM (SELECT) nothing LEFT JOIN ("), page);
-        statement.sql(") page ON true").sql(match self.filter.when {
-            Some(When::Upcoming) => " ORDER BY page.booking_date, page.start_time COLLATE \"C\", page.id COLLATE \"C\"",
-            _ => " ORDER BY page.booking_date DESC, page.start_time COLLATE \"C\" DESC, page.id COLLATE \"C\" DESC",
+        let statement = self.add_count(customer_exists(self.customer).sql(", (")).sql(PAGE_BEGINS);
+        self.add_page(statement, page).sql(PAGE_ENDS).sql(match self.filter.when {
+            Some(When::Upcoming) => " ORDER BY page.booking_date, page.start_time, page.id COLLATE \"C\"",
+            _ => " ORDER BY page.booking_date DESC, page.start_time DESC, page.id COLLATE \"C\" DESC",
         })
     }
 
@@ -419,9 +418,9 @@ impl<'q> WantedBookings<'q> {
             _ => " ORDER BY b.booking_date DESC, b.start_time DESC, b.id COLLATE \"C\" DESC",
         };
         let statement = statement.sql(
-            "WITH b AS MATERIALIZED (SELECT b.id, b.booking_number, b.status::text AS status, \
-             b.service_type::text AS service_type, b.booking_date, b.start_time, b.end_time, b.total_amount_paise, \
-             b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at FROM booking b",
+            "WITH b AS MATERIALIZED (SELECT b.id, b.booking_number, b.status, b.service_type, b.booking_date, b.start_time, \
+             b.end_time, b.total_amount_paise, b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at \
+             FROM booking b",
         );
         let statement = self
             .add_conditions(statement)
@@ -431,22 +430,21 @@ impl<'q> WantedBookings<'q> {
             .sql(" OFFSET ")
             .bigint(page.offset().cast_signed())
             .sql(
-                ") SELECT true AS has_item, b.id, b.booking_number, b.status, b.service_type, b.booking_date, \
-                 b.start_time::text AS start_time, b.end_time::text AS end_time, b.total_amount_paise, \
-                 b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at",
+                ") SELECT b.id, b.booking_number, b.status::text AS status, b.service_type::text AS service_type, \
+                 b.booking_date, b.start_time, b.end_time, b.total_amount_paise, b.total_duration_minutes, b.is_walkin, \
+                 b.is_membership_session, b.created_at",
             );
         let statement = if self.services {
             // The services of the whole page in one go: the platform has no index on them.
             statement.sql(
-                ", coalesce(s.services, '[]') AS services FROM b LEFT JOIN (\
-                   SELECT s.booking_id, json_agg(json_build_object('name', s.service_name_snapshot, \
-                     'duration_minutes', s.duration_minutes, 'price_paise', s.price_at_booking_paise) \
+                ", s.services FROM b LEFT JOIN (\
+                   SELECT s.booking_id, array_agg(ROW(s.service_name_snapshot, s.duration_minutes, s.price_at_booking_paise) \
                      ORDER BY s.display_order, s.id COLLATE \"C\") AS services \
                    FROM b JOIN booking_service s ON s.booking_id = b.id GROUP BY s.booking_id\
                  ) s ON s.booking_id = b.id",
             )
         } else {
-            statement.sql(", json '[]' AS services FROM b")
+            statement.sql(", NULL::record[] AS services FROM b")
         };
         statement.sql(order)
     }
@@ -497,7 +495,7 @@ fn add_invoices<'q>(
     page: PageRequest,
 ) -> Statement<'q> {
     let statement = statement.sql(
-        "SELECT true AS has_item, i.id, i.invoice_number, i.invoice_type::text AS invoice_type, \
+        "SELECT i.id, i.invoice_number, i.invoice_type::text AS invoice_type, \
          i.payment_status::text AS payment_status, i.payment_method::text AS payment_method, i.subtotal_paise, \
          i.discount_amount_paise, i.gst_amount_paise, i.total_amount_paise, i.gems_earned, i.gems_redeemed, i.booking_id, \
          i.paid_at, i.created_at",
@@ -547,35 +545,35 @@ static EVERY_BOOKING: BookingFilter = BookingFilter { statuses: Labels::NONE, wh
 /// The bookings to come, soonest first.
 static UPCOMING_BOOKINGS: BookingFilter = BookingFilter { statuses: Labels::NONE, when: Some(When::Upcoming) };
 
-/// The statement of the overview: the customer, and each list as a JSON array, so that one statement has them all.
+/// The statement of the overview: the customer, and each list as an array of records, so that one statement has them all.
 fn overview_statement(customer: &UserId, now: WallClock, parts: AvailableParts) -> Statement<'_> {
-    const LIST: &str = ", (SELECT coalesce(json_agg(row), '[]') FROM (";
     let first_page = PageRequest::default();
     customer_and(customer, |mut statement| {
         statement = note::add_count(statement.sql(", ("), customer).sql(") AS note_count");
-        statement = note::add_page(statement.sql(LIST), customer, first_page).sql(") row) AS notes");
-        statement = statement.sql(LIST).sql(TAGS_BY_NAME).sql(") row) AS every_tag");
+        statement = note::add_page(statement.sql(LIST_BEGINS), customer, first_page).sql(") row) AS notes");
+        statement = statement.sql(LIST_BEGINS).sql(TAGS_BY_NAME).sql(") row) AS every_tag");
         statement = if parts.has(Part::Bookings) {
             let services = parts.has(Part::BookingServices);
             let all = WantedBookings { customer, filter: &EVERY_BOOKING, now, open: false, services };
             let next = WantedBookings { filter: &UPCOMING_BOOKINGS, open: true, ..all };
             statement = all.add_count(statement.sql(", (")).sql(") AS booking_count");
-            statement = all.add_page(statement.sql(LIST), first_page).sql(") row) AS bookings");
-            next.add_page(statement.sql(LIST), PageRequest::first_item()).sql(") row) AS next_booking")
+            statement = all.add_page(statement.sql(LIST_BEGINS), first_page).sql(") row) AS bookings");
+            next.add_page(statement.sql(LIST_BEGINS), PageRequest::first_item()).sql(") row) AS next_booking")
         } else {
-            statement.sql(", NULL::bigint AS booking_count, NULL::json AS bookings, NULL::json AS next_booking")
+            statement.sql(", NULL::bigint AS booking_count, NULL::record[] AS bookings, NULL::record[] AS next_booking")
         };
         statement = if parts.has(Part::Invoices) {
             statement =
                 add_invoice_count(statement.sql(", ("), customer, &EVERY_BOOKING.statuses).sql(") AS invoice_count");
-            add_invoices(statement.sql(LIST), customer, &EVERY_BOOKING.statuses, first_page).sql(") row) AS invoices")
+            add_invoices(statement.sql(LIST_BEGINS), customer, &EVERY_BOOKING.statuses, first_page)
+                .sql(") row) AS invoices")
         } else {
-            statement.sql(", NULL::bigint AS invoice_count, NULL::json AS invoices")
+            statement.sql(", NULL::bigint AS invoice_count, NULL::record[] AS invoices")
         };
         if parts.has(Part::Memberships) {
-            add_memberships(statement.sql(LIST), customer).sql(") row) AS memberships")
+            add_memberships(statement.sql(LIST_BEGINS), customer).sql(") row) AS memberships")
         } else {
-            statement.sql(", NULL::json AS memberships")
+            statement.sql(", NULL::record[] AS memberships")
         }
     })
 }

@@ -5,7 +5,6 @@ use diesel::{
     pg::{Pg, PgValue},
     sql_types::BigInt,
 };
-use serde::{Deserialize, Deserializer};
 
 /// The largest integer that JavaScript holds exactly, 2^53 - 1. The API's clients read numbers with it.
 const MAX_SAFE: i64 = (1 << 53) - 1;
@@ -25,20 +24,7 @@ impl FromSql<BigInt, Pg> for ApiInteger {
             8 => i64::from_be_bytes(bytes.try_into()?),
             width => return Err(format!("an integer of {width} bytes").into()),
         };
-        Ok(Self::clamped(integer))
-    }
-}
-
-impl ApiInteger {
-    fn clamped(integer: i64) -> Self {
-        Self(integer.clamp(-MAX_SAFE, MAX_SAFE))
-    }
-}
-
-/// As an integer of any width stands in JSON.
-impl<'de> Deserialize<'de> for ApiInteger {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        i64::deserialize(deserializer).map(Self::clamped)
+        Ok(Self(integer.clamp(-MAX_SAFE, MAX_SAFE)))
     }
 }
 

@@ -16,20 +16,18 @@ use diesel::{
     row::NamedRow,
     sql_types::{Bool, Nullable, Text, Timestamptz},
 };
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 use super::{
     Postgres,
     schema::customer_note,
-    statement::{CustomerPageLine, PageLine, Statement, column, named_row},
+    statement::{CustomerPageLine, PAGE_BEGINS, PAGE_ENDS, PageLine, Statement, column, named_row, record_row},
     timestamp::PgTimestamp,
     unit_of_work::PgUnitOfWork,
 };
 
-named_row! {
+record_row! {
     /// A note with its author's name.
-    #[derive(Deserialize)]
     pub(super) struct NoteRow {
         id: Text => String,
         customer_id: Text => String,
@@ -192,9 +190,10 @@ fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
     let statement = Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
         .text(customer.as_str())
         .sql(") AS customer_exists, (");
-    let statement = add_count(statement, customer).sql(") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (");
+    let statement = add_count(statement, customer).sql(PAGE_BEGINS);
     add_page(statement, customer, page)
-        .sql(") page ON true ORDER BY page.pinned DESC, page.created_at DESC, page.id COLLATE \"C\" DESC")
+        .sql(PAGE_ENDS)
+        .sql(" ORDER BY page.pinned DESC, page.created_at DESC, page.id COLLATE \"C\" DESC")
 }
 
 /// Adds the query for the number of a customer's notes.
@@ -205,13 +204,7 @@ pub(super) fn add_count<'q>(statement: Statement<'q>, customer: &'q UserId) -> S
 /// Adds the query for a page of a customer's notes, as [`NoteRow`]s.
 pub(super) fn add_page<'q>(statement: Statement<'q>, customer: &'q UserId, page: PageRequest) -> Statement<'q> {
     statement
-        .sql(concat!(
-            "SELECT true AS has_item, ",
-            note_columns!(),
-            " FROM customer_note n",
-            note_joins!(),
-            " WHERE n.customer_id = "
-        ))
+        .sql(concat!("SELECT ", note_columns!(), " FROM customer_note n", note_joins!(), " WHERE n.customer_id = "))
         .text(customer.as_str())
         .sql(" ORDER BY pinned DESC, n.created_at DESC, n.id COLLATE \"C\" DESC LIMIT ")
         .bigint(page.limit().cast_signed())

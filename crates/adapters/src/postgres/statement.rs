@@ -111,7 +111,45 @@ macro_rules! named_row {
     };
 }
 
-pub(crate) use {by_name, fold, join_chips, name_key, named_row, search_text};
+/// Declares a row like [`named_row`], which may also be an item of an array of records, `ARRAY(SELECT row FROM (…) row)`: then
+/// one statement can have several lists. The fields are in the order of the statement's columns.
+macro_rules! record_row {
+    ($(#[$attribute:meta])* $visibility:vis struct $name:ident { $($field:ident: $sql:ty => $rust:ty,)* }) => {
+        $crate::postgres::statement::named_row! {
+            $(#[$attribute])*
+            $visibility struct $name { $($field: $sql => $rust,)* }
+        }
+
+        impl diesel::deserialize::FromSql<diesel::sql_types::Record<($($sql,)*)>, diesel::pg::Pg> for $name {
+            fn from_sql(value: diesel::pg::PgValue<'_>) -> diesel::deserialize::Result<Self> {
+                let ($($field,)*): ($($rust,)*) =
+                    diesel::deserialize::FromSql::<diesel::sql_types::Record<($($sql,)*)>, diesel::pg::Pg>::from_sql(value)?;
+                Ok(Self { $($field,)* })
+            }
+        }
+
+        impl $crate::postgres::statement::RecordRow for $name {
+            type Sql = diesel::sql_types::Record<($($sql,)*)>;
+        }
+    };
+}
+
+/// A row that may be an item of an array of records, see [`record_row`].
+pub(crate) trait RecordRow: FromSql<Self::Sql, Pg> {
+    /// The type of the record.
+    type Sql: 'static;
+}
+
+/// The items of a column that is an array of records, each as what it stands for; `None` when the column is null.
+pub(crate) fn records<'a, Row: RecordRow, Item: From<Row>>(
+    row: &impl NamedRow<'a, Pg>,
+    name: &str,
+) -> deserialize::Result<Option<Vec<Item>>> {
+    let rows = column::<Nullable<Array<Row::Sql>>, Option<Vec<Row>>>(row, name)?;
+    Ok(rows.map(|rows| rows.into_iter().map(Item::from).collect()))
+}
+
+pub(crate) use {by_name, fold, join_chips, name_key, named_row, record_row, search_text};
 
 /// Reads the column of that name.
 pub(crate) fn column<'a, Sql, Value>(row: &impl NamedRow<'a, Pg>, name: &str) -> deserialize::Result<Value>
@@ -264,6 +302,13 @@ impl<Item: QueryableByName<Pg>> QueryableByName<Pg> for PageLine<Item> {
         Ok(Self { total_count, item })
     }
 }
+
+/// Stands between the query for the total of a page of [`PageLine`]s, and the one for its items.
+pub(super) const PAGE_BEGINS: &str =
+    ") AS total_count, page.* FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, item.* FROM (";
+
+/// Stands after the latter; the order follows.
+pub(super) const PAGE_ENDS: &str = ") item) page ON true";
 
 /// A line of a page of a customer's list, and whether the customer exists: `customer_exists`.
 pub(super) struct CustomerPageLine<Item> {

@@ -16,19 +16,16 @@ use diesel::{
     sql_types::{BigInt, Bool, Nullable, Text, Timestamptz},
 };
 
-use serde::Deserialize;
-
 use super::{
     Postgres,
     schema::{customer_tag, customer_tag_assignment},
-    statement::{Statement, by_name, column, named_row},
+    statement::{Statement, by_name, column, named_row, record_row},
     timestamp::PgTimestamp,
     unit_of_work::PgUnitOfWork,
 };
 
-named_row! {
+record_row! {
     /// A tag.
-    #[derive(Deserialize)]
     pub(super) struct TagRow {
         id: Text => String,
         name: Text => String,

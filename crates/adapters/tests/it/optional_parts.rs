@@ -140,9 +140,9 @@ async fn every_right_to_a_history_is_needed_by_its_part_alone() {
         let gone: Vec<_> = history.into_iter().filter(|part| !findings.available_parts().has(*part)).collect();
         assert_eq!(gone.len(), 1, "{right}: {gone:?}");
         // A list of bookings that is not there has no services either.
-        let expected = history.into_iter().filter(|part| {
-            !gone.contains(part) && (*part != Part::BookingServices || !gone.contains(&Part::Bookings))
-        });
+        let expected = history
+            .into_iter()
+            .filter(|part| !gone.contains(part) && (*part != Part::BookingServices || !gone.contains(&Part::Bookings)));
         let expected = expected.fold(AvailableParts::default(), AvailableParts::with);
         assert_eq!(shown, expected, "{right}");
         assert_eq!(parts_shown(&pool).await, expected, "{right}");

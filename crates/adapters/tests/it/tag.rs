@@ -218,5 +218,8 @@ async fn a_merge_waits_for_a_direct_assignment_of_the_tag_that_stays() {
     unit.delete_all_assignments(&from).await.unwrap();
     unit.delete_tag(&from).await.unwrap();
     unit.commit().await.unwrap();
-    assert_eq!(count(&client, "customer_tag_assignment WHERE tag_id = 'tag_2' AND assigned_by = 'usr_desk_1'").await, 1);
+    assert_eq!(
+        count(&client, "customer_tag_assignment WHERE tag_id = 'tag_2' AND assigned_by = 'usr_desk_1'").await,
+        1
+    );
 }

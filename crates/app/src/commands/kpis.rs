@@ -70,8 +70,7 @@ async fn refresh(kpis: &Kpis) -> anyhow::Result<ExitCode> {
     // Ends with this function, also when a pass fails.
     let mut claim = kpis.claim().await?;
     for pass in 1..=PASSES {
-        let refreshed =
-            kpis.refresh(&mut *claim, &mut |progress| output.show(progress.done, progress.total)).await?;
+        let refreshed = kpis.refresh(&mut *claim, &mut |progress| output.show(progress.done, progress.total)).await?;
         output.end();
         changed += refreshed.changed;
         let mut stdout = std::io::stdout().lock();

@@ -14,7 +14,16 @@ const ALIKE: f64 = 0.8;
 pub fn warnings(config: &Config, source: &dyn Source) -> Vec<String> {
     let mut warnings = misspellings(source.names());
     warnings.extend(limits_in_the_wrong_order(config));
+    warnings.extend(too_small_a_pool(config));
     warnings
+}
+
+/// Two exports hold a connection each, and each needs another one for a moment (docs/OPERATIONS.md, "Capacity").
+fn too_small_a_pool(config: &Config) -> Option<String> {
+    const FEWEST: usize = 4;
+    (config.database.pool.size < FEWEST).then(|| {
+        format!("DATABASE_POOL_SIZE should be at least {FEWEST}: with fewer connections, an export of the directory keeps others waiting (docs/OPERATIONS.md)")
+    })
 }
 
 /// Variables that look like a setting and are none.

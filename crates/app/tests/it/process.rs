@@ -104,10 +104,11 @@ async fn settings_are_printed_and_doubtful_ones_are_warned_of() {
     assert_eq!(output.status.code(), Some(0));
     assert!(printed.contains("#DATABASE_POOL_SIZE=10\n") && printed.contains("#DATABASE_URL=\n"), "{printed}");
     let database = arrange_database().await;
-    let doubtful = [("DATABASE_POOLSIZE", "20"), ("DATABASE_LOCK_TIMEOUT_MS", "5000")];
+    let doubtful = [("DATABASE_POOLSIZE", "20"), ("DATABASE_LOCK_TIMEOUT_MS", "5000"), ("DATABASE_POOL_SIZE", "3")];
     let mut service = Service::start(&database, &doubtful).await;
     service.log.wait_for_line("DATABASE_POOLSIZE is no setting and has no effect; is DATABASE_POOL_SIZE meant?").await;
     service.log.wait_for_line("DATABASE_LOCK_TIMEOUT_MS should be less than DATABASE_STATEMENT_TIMEOUT_MS").await;
+    service.log.wait_for_line("DATABASE_POOL_SIZE should be at least 4").await;
 }
 
 #[tokio::test]

@@ -178,9 +178,10 @@ async fn a_merge_against_assignments_loses_nobody() {
     }));
     // Those who have both tags meanwhile: an assignment of the one that stays must not wait for the merge, which may wait for it.
     let into = json!({"tagId": "tag_bridal"});
-    let others = join_all((0..30).map(async |n| {
-        app.send("POST", &format!("/api/customers/c{n}/tags"), "receptionist", &into).await.status
-    }));
+    let others = join_all(
+        (0..30)
+            .map(async |n| app.send("POST", &format!("/api/customers/c{n}/tags"), "receptionist", &into).await.status),
+    );
     let bulks = join_all([
         app.send("POST", "/api/tags/tag_vip/assignments", "receptionist", &bulk),
         app.send("POST", "/api/tags/tag_vip/assignments", "receptionist", &reversed),

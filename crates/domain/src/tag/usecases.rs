@@ -5,8 +5,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::{
-    Assignment, BulkAssignment, BulkOutcome, CountedTag, Tag, TagColor, TagError, TagMerge, TagName,
-    TagUpdate,
+    Assignment, BulkAssignment, BulkOutcome, CountedTag, Tag, TagColor, TagError, TagMerge, TagName, TagUpdate,
     ports::{AssignmentTarget, TagReads},
 };
 use crate::{

@@ -130,8 +130,7 @@ async fn declare_from_model(
     connection: &mut PooledConnection,
     query: &DirectoryQuery,
 ) -> Result<FromModel, StoreError> {
-    let state: Vec<StateRow> =
-        connection.rows(state_columns(Statement::new("SELECT"))).await.map_err(store_error)?;
+    let state: Vec<StateRow> = connection.rows(state_columns(Statement::new("SELECT"))).await.map_err(store_error)?;
     match state.first() {
         Some(StateRow { is_usable: Some(true), pending: 0 }) => {
             let words = Words::with_index(query.search.as_ref());

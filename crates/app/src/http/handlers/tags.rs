@@ -3,7 +3,9 @@
 use actix_web::http::StatusCode;
 use crm_domain::{
     ids::{TagId, UserId},
-    tag::{BulkAssignment, BulkError, BulkOutcome, CountedTag, Tag, TagColor, TagDescription, TagMerge, TagName, TagUpdate},
+    tag::{
+        BulkAssignment, BulkError, BulkOutcome, CountedTag, Tag, TagColor, TagDescription, TagMerge, TagName, TagUpdate,
+    },
 };
 use garde::Validate;
 use serde::Serialize;
@@ -306,8 +308,8 @@ pub(in crate::http) async fn merge_tag(
 ) -> HandlerResult {
     let path_and_header = collect_errors(path.id("id", TagId::parse), once.0);
     let ((id, once), MergeTagRequest { into }) = collect_errors(path_and_header, body.0)?;
-    let merge = TagMerge::new(id, into.required()?)
-        .map_err(|error| ApiError::invalid_field("into", error.to_string()))?;
+    let merge =
+        TagMerge::new(id, into.required()?).map_err(|error| ApiError::invalid_field("into", error.to_string()))?;
     let work = async |store| {
         let tag = services.tags.on(store).merge(&caller.0, &merge).await?;
         Ok(tag_answer(StatusCode::OK, tag))
