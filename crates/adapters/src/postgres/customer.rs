@@ -193,16 +193,17 @@ const CUSTOMER_COLUMNS: &str = "SELECT u.id, u.name, u.email, u.role, u.image, p
     p.booking_requires_approval, p.first_visit_at, p.last_visit_at, l.gems_balance, u.created_at, chips.tags";
 
 fn customer_of(id: &UserId) -> Statement<'_> {
-    customer_and(id, |statement| statement)
+    customer_and(Statement::new(""), id, |statement| statement)
 }
 
-/// The statement of a customer and of more columns, which `add_columns` adds, a comma before each. By hand: diesel has no
-/// lateral joins.
+/// The statement of a customer and of more columns, which `add_columns` adds, a comma before each. `begun` may have CTEs. By
+/// hand: diesel has no lateral joins.
 pub(super) fn customer_and<'q>(
+    begun: Statement<'q>,
     id: &'q UserId,
     add_columns: impl FnOnce(Statement<'q>) -> Statement<'q>,
 ) -> Statement<'q> {
-    add_columns(Statement::new(CUSTOMER_COLUMNS))
+    add_columns(begun.sql(CUSTOMER_COLUMNS))
         .sql(concat!(
             " FROM \"user\" u JOIN customer_profile p ON p.user_id = u.id",
             " LEFT JOIN loyalty_account l ON l.customer_id = u.id",

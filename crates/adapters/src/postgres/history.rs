@@ -17,7 +17,7 @@ use diesel::{
     QueryableByName, deserialize,
     pg::Pg,
     row::NamedRow,
-    sql_types::{Array, BigInt, Bool, Date, Nullable, Text, Time, Timestamptz},
+    sql_types::{BigInt, Bool, Date, Nullable, Text, Time, Timestamptz},
 };
 use futures_util::{FutureExt as _, future::BoxFuture};
 use time::OffsetDateTime;
@@ -50,12 +50,12 @@ record_row! {
         is_walkin: Bool => bool,
         is_membership_session: Bool => bool,
         created_at: Timestamptz => PgTimestamp,
-        services: Nullable<Array<<ServiceRow as RecordRow>::Sql>> => Option<Vec<ServiceRow>>,
     }
 }
 
 record_row! {
     struct ServiceRow {
+        booking_id: Text => String,
         name: Text => String,
         duration_minutes: BigInt => ApiInteger,
         price_paise: BigInt => ApiInteger,
@@ -113,6 +113,30 @@ named_row! {
     }
 }
 
+/// A page of bookings, and whether the customer exists.
+struct BookingsRow {
+    customer_exists: bool,
+    page: Page<Booking>,
+}
+
+impl QueryableByName<Pg> for BookingsRow {
+    fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
+        let mut page = page::<BookingRow, Booking>(row, "bookings", "booking_count")?.ok_or("no bookings")?;
+        give_services(page.items.iter_mut().collect(), row)?;
+        Ok(Self { customer_exists: column::<Bool, bool>(row, "customer_exists")?, page })
+    }
+}
+
+/// Gives bookings the services of the column `services`, which has those of all of them.
+fn give_services<'a>(mut bookings: Vec<&mut Booking>, row: &impl NamedRow<'a, Pg>) -> deserialize::Result<()> {
+    for (booking, service) in records::<ServiceRow, (String, BookedService)>(row, "services")?.unwrap_or_default() {
+        for found in bookings.iter_mut().filter(|found| found.id.as_str() == booking) {
+            found.services.push(service.clone());
+        }
+    }
+    Ok(())
+}
+
 /// All memberships, and whether the customer exists.
 struct MembershipsRow {
     customer_exists: bool,
@@ -144,13 +168,17 @@ struct OverviewRow(Overview);
 
 impl QueryableByName<Pg> for OverviewRow {
     fn build<'a>(row: &impl NamedRow<'a, Pg>) -> deserialize::Result<Self> {
-        let next_booking = records::<BookingRow, Booking>(row, "next_booking")?;
+        let mut next_booking =
+            records::<BookingRow, Booking>(row, "next_booking")?.and_then(|bookings| bookings.into_iter().next());
+        let mut bookings = page::<BookingRow, Booking>(row, "bookings", "booking_count")?;
+        let listed = bookings.iter_mut().flat_map(|page| &mut page.items);
+        give_services(listed.chain(next_booking.as_mut()).collect(), row)?;
         let memberships = records::<MembershipRow, Membership>(row, "memberships")?;
         let notes = page::<NoteRow, _>(row, "notes", "note_count")?;
         Ok(Self(Overview {
             customer: CustomerView::from(CustomerRow::build(row)?),
-            next_booking: next_booking.and_then(|bookings| bookings.into_iter().next()),
-            bookings: page::<BookingRow, _>(row, "bookings", "booking_count")?,
+            next_booking,
+            bookings,
             invoices: page::<InvoiceRow, _>(row, "invoices", "invoice_count")?,
             notes: notes.ok_or("no notes")?,
             memberships: memberships.map(Memberships::from_newest_first),
@@ -184,16 +212,18 @@ impl From<BookingRow> for Booking {
             total_duration_minutes: row.total_duration_minutes.into(),
             is_walkin: row.is_walkin,
             is_membership_session: row.is_membership_session,
-            services: row.services.unwrap_or_default().into_iter().map(BookedService::from).collect(),
+            services: Vec::new(),
             created_at: row.created_at.into(),
         }
     }
 }
 
-impl From<ServiceRow> for BookedService {
+/// A service, and the id of its booking.
+impl From<ServiceRow> for (String, BookedService) {
     fn from(row: ServiceRow) -> Self {
-        let ServiceRow { name, duration_minutes, price_paise } = row;
-        Self { name, duration_minutes: duration_minutes.into(), price_paise: price_paise.into() }
+        let ServiceRow { booking_id, name, duration_minutes, price_paise } = row;
+        let (duration_minutes, price_paise) = (duration_minutes.into(), price_paise.into());
+        (booking_id, BookedService { name, duration_minutes, price_paise })
     }
 }
 
@@ -302,10 +332,10 @@ impl HistoryReads for Postgres {
     ) -> Result<HistoryLookup<Page<Booking>>, StoreError> {
         self.read_list(Part::Bookings, customer, |parts| {
             async move {
-                let wanted =
-                    WantedBookings { customer, filter, now, open: false, services: parts.has(Part::BookingServices) };
-                let lines = self.pool.read_rows(|| wanted.list_statement(page)).await?;
-                Ok(CustomerPageLine::<BookingRow>::into_page(lines))
+                let (wanted, services) =
+                    (WantedBookings { customer, filter, now, open: false }, parts.has(Part::BookingServices));
+                let row: Option<BookingsRow> = self.pool.read_row(|| wanted.list_statement(services, page)).await?;
+                Ok(row.filter(|row| row.customer_exists).map(|row| row.page))
             }
             .boxed()
         })
@@ -393,17 +423,18 @@ struct WantedBookings<'q> {
     now: WallClock,
     /// Without those that take place no more.
     open: bool,
-    /// With their services.
-    services: bool,
 }
 
 impl<'q> WantedBookings<'q> {
-    fn list_statement(self, page: PageRequest) -> Statement<'q> {
-        let statement = self.add_count(customer_exists(self.customer).sql(", (")).sql(PAGE_BEGINS);
-        self.add_page(statement, page).sql(PAGE_ENDS).sql(match self.filter.when {
-            Some(When::Upcoming) => " ORDER BY page.booking_date, page.start_time, page.id COLLATE \"C\"",
-            _ => " ORDER BY page.booking_date DESC, page.start_time DESC, page.id COLLATE \"C\" DESC",
-        })
+    /// The statement of a page of them, as a [`BookingsRow`].
+    fn list_statement(self, services: bool, page: PageRequest) -> Statement<'q> {
+        let statement = self.add_cte(Statement::new("WITH page AS MATERIALIZED ("), page);
+        let statement = statement
+            .sql(") SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+            .text(self.customer.as_str());
+        let statement = self.add_count(statement.sql(") AS customer_exists, (")).sql(") AS booking_count");
+        let statement = self.add_records(statement, "page").sql("bookings");
+        add_services(statement, services.then_some("page"))
     }
 
     /// Adds the query for their number.
@@ -411,42 +442,39 @@ impl<'q> WantedBookings<'q> {
         self.add_conditions(statement.sql("SELECT count(*) FROM booking b"))
     }
 
-    /// Adds the query for a page of them, as [`BookingRow`]s.
-    fn add_page(self, statement: Statement<'q>, page: PageRequest) -> Statement<'q> {
-        let order = match self.filter.when {
-            Some(When::Upcoming) => " ORDER BY b.booking_date, b.start_time, b.id COLLATE \"C\"",
-            _ => " ORDER BY b.booking_date DESC, b.start_time DESC, b.id COLLATE \"C\" DESC",
-        };
+    /// Adds the query of a CTE with a page of them.
+    fn add_cte(self, statement: Statement<'q>, page: PageRequest) -> Statement<'q> {
         let statement = statement.sql(
-            "WITH b AS MATERIALIZED (SELECT b.id, b.booking_number, b.status, b.service_type, b.booking_date, b.start_time, \
-             b.end_time, b.total_amount_paise, b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at \
-             FROM booking b",
+            "SELECT b.id, b.booking_number, b.status, b.service_type, b.booking_date, b.start_time, b.end_time, \
+             b.total_amount_paise, b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at FROM booking b",
         );
-        let statement = self
-            .add_conditions(statement)
-            .sql(order)
+        self.add_conditions(statement)
+            .sql(self.order())
             .sql(" LIMIT ")
             .bigint(page.limit().cast_signed())
             .sql(" OFFSET ")
             .bigint(page.offset().cast_signed())
+    }
+
+    /// Adds a column with the [`BookingRow`]s of that CTE; the column's name follows.
+    fn add_records(self, statement: Statement<'q>, cte: &'static str) -> Statement<'q> {
+        statement
+            .sql(LIST_BEGINS)
             .sql(
-                ") SELECT b.id, b.booking_number, b.status::text AS status, b.service_type::text AS service_type, \
-                 b.booking_date, b.start_time, b.end_time, b.total_amount_paise, b.total_duration_minutes, b.is_walkin, \
-                 b.is_membership_session, b.created_at",
-            );
-        let statement = if self.services {
-            // The services of the whole page in one go: the platform has no index on them.
-            statement.sql(
-                ", s.services FROM b LEFT JOIN (\
-                   SELECT s.booking_id, array_agg(ROW(s.service_name_snapshot, s.duration_minutes, s.price_at_booking_paise) \
-                     ORDER BY s.display_order, s.id COLLATE \"C\") AS services \
-                   FROM b JOIN booking_service s ON s.booking_id = b.id GROUP BY s.booking_id\
-                 ) s ON s.booking_id = b.id",
+                "SELECT b.id, b.booking_number, b.status::text, b.service_type::text, b.booking_date, b.start_time, b.end_time, \
+                 b.total_amount_paise, b.total_duration_minutes, b.is_walkin, b.is_membership_session, b.created_at FROM ",
             )
-        } else {
-            statement.sql(", NULL::record[] AS services FROM b")
-        };
-        statement.sql(order)
+            .sql(cte)
+            .sql(" b")
+            .sql(self.order())
+            .sql(") row) AS ")
+    }
+
+    fn order(self) -> &'static str {
+        match self.filter.when {
+            Some(When::Upcoming) => " ORDER BY b.booking_date, b.start_time, b.id COLLATE \"C\"",
+            _ => " ORDER BY b.booking_date DESC, b.start_time DESC, b.id COLLATE \"C\" DESC",
+        }
     }
 
     fn add_conditions(self, statement: Statement<'q>) -> Statement<'q> {
@@ -464,6 +492,19 @@ impl<'q> WantedBookings<'q> {
         };
         statement.sql(comparison).date(self.now.date).sql(", ").time(self.now.time).sql(")")
     }
+}
+
+/// Adds the column `services` with the [`ServiceRow`]s of the bookings that `ids` selects, in display order; null without
+/// `ids`. A join finds those of all bookings in one go where the platform has no index on them.
+fn add_services<'q>(statement: Statement<'q>, ids: Option<&'static str>) -> Statement<'q> {
+    let Some(ids) = ids else { return statement.sql(", NULL::record[] AS services") };
+    statement
+        .sql(LIST_BEGINS)
+        .sql("SELECT s.booking_id, s.service_name_snapshot, s.duration_minutes, s.price_at_booking_paise FROM ")
+        .sql(ids)
+        .sql(
+            " b JOIN booking_service s ON s.booking_id = b.id ORDER BY s.display_order, s.id COLLATE \"C\") row) AS services",
+        )
 }
 
 fn add_invoice_conditions<'q>(
@@ -548,20 +589,28 @@ static UPCOMING_BOOKINGS: BookingFilter = BookingFilter { statuses: Labels::NONE
 /// The statement of the overview: the customer, and each list as an array of records, so that one statement has them all.
 fn overview_statement(customer: &UserId, now: WallClock, parts: AvailableParts) -> Statement<'_> {
     let first_page = PageRequest::default();
-    customer_and(customer, |mut statement| {
+    let all = WantedBookings { customer, filter: &EVERY_BOOKING, now, open: false };
+    let next = WantedBookings { filter: &UPCOMING_BOOKINGS, open: true, ..all };
+    let bookings = parts.has(Part::Bookings);
+    let begun = if bookings {
+        let statement = all.add_cte(Statement::new("WITH page AS MATERIALIZED ("), first_page);
+        next.add_cte(statement.sql("), next AS MATERIALIZED ("), PageRequest::first_item()).sql(") ")
+    } else {
+        Statement::new("")
+    };
+    customer_and(begun, customer, |mut statement| {
         statement = note::add_count(statement.sql(", ("), customer).sql(") AS note_count");
         statement = note::add_page(statement.sql(LIST_BEGINS), customer, first_page).sql(") row) AS notes");
         statement = statement.sql(LIST_BEGINS).sql(TAGS_BY_NAME).sql(") row) AS every_tag");
-        statement = if parts.has(Part::Bookings) {
-            let services = parts.has(Part::BookingServices);
-            let all = WantedBookings { customer, filter: &EVERY_BOOKING, now, open: false, services };
-            let next = WantedBookings { filter: &UPCOMING_BOOKINGS, open: true, ..all };
+        statement = if bookings {
             statement = all.add_count(statement.sql(", (")).sql(") AS booking_count");
-            statement = all.add_page(statement.sql(LIST_BEGINS), first_page).sql(") row) AS bookings");
-            next.add_page(statement.sql(LIST_BEGINS), PageRequest::first_item()).sql(") row) AS next_booking")
+            statement = all.add_records(statement, "page").sql("bookings");
+            next.add_records(statement, "next").sql("next_booking")
         } else {
             statement.sql(", NULL::bigint AS booking_count, NULL::record[] AS bookings, NULL::record[] AS next_booking")
         };
+        let services = bookings && parts.has(Part::BookingServices);
+        statement = add_services(statement, services.then_some("(SELECT id FROM page UNION SELECT id FROM next)"));
         statement = if parts.has(Part::Invoices) {
             statement =
                 add_invoice_count(statement.sql(", ("), customer, &EVERY_BOOKING.statuses).sql(") AS invoice_count");
