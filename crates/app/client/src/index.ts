@@ -16,6 +16,12 @@ export type CustomerSummary = Schemas["CustomerSummaryResponse"];
 export type ListedNote = Schemas["ListedNoteResponse"];
 /** A tag. */
 export type Tag = Schemas["TagResponse"];
+/** A booking as it is listed. */
+export type Booking = Schemas["BookingResponse"];
+/** An invoice as it is listed. */
+export type Invoice = Schemas["InvoiceResponse"];
+/** Everything that a profile page shows. */
+export type Overview = Schemas["Success_OverviewResponse"]["data"];
 
 /** What any operation may answer instead of success; `error.code` tells which. */
 export type CrmError =
@@ -25,6 +31,9 @@ export type CrmError =
   | Schemas["NotFoundError"]
   | Schemas["MethodNotAllowedError"]
   | Schemas["ConflictError"]
+  | Schemas["RequestInProgressError"]
+  | Schemas["PreconditionFailedError"]
+  | Schemas["IdempotencyKeyReusedError"]
   | Schemas["PayloadTooLargeError"]
   | Schemas["UnsupportedMediaTypeError"]
   | Schemas["RateLimitedError"]

@@ -4,6 +4,7 @@
 -- With SET demo.history = 'short' there are at most two of everybody's visits among the bookings, for a large directory that loads soon.
 -- Everything follows from the row number: no random(), no now(), no lower() or ORDER BY under the database's collation,
 -- not the session's time zone. So the same number gives the same rows on every machine and in every locale.
+-- The salon's day is 1 November 2026; with SET demo.today = '2026-12-24', the bookings that are to come are after that day.
 BEGIN;
 
 -- A day has 24 hours here, whatever the session's time zone: adding days to a timestamp asks for it.
@@ -237,7 +238,10 @@ INSERT INTO booking (id, booking_number, branch_id, customer_id, status, service
   cancelled_at, rejection_reason, rejected_at, reschedule_count, created_at, updated_at)
 SELECT booking_id, 'RG-' || year || '-' || pg_temp.pad(row_number() OVER (PARTITION BY year ORDER BY booked, n, k)),
   branch, id, status, service_type,
-  date '2026-11-01' - day, time '00:00' + minute * interval '1 minute',
+  -- What is to come lies ahead of the day on which the data are loaded.
+  CASE WHEN status IN ('pending', 'confirmed', 'in_progress')
+       THEN coalesce(nullif(current_setting('demo.today', true), '')::date, date '2026-11-01') ELSE date '2026-11-01' END - day,
+  time '00:00' + minute * interval '1 minute',
   time '00:00' + (minute + minutes) * interval '1 minute',
   amount, minutes, walkin, confirmed, CASE WHEN status = 'completed' THEN settled END,
   CASE WHEN status = 'cancelled' THEN pg_temp.pick(r, 'why', '{"Unwell","Plans changed","Stylist on leave"}') END,

@@ -27,6 +27,9 @@ async fn main() -> anyhow::Result<()> {
     let users: i64 = client.query_one("SELECT count(*) FROM \"user\"", &[]).await?.get(0);
     if users == 0 {
         client.execute("SELECT set_config('demo.customers', $1, false)", &[&customers]).await?;
+        // Some bookings are still to come, today.
+        let today = "SELECT set_config('demo.today', (now() AT TIME ZONE 'Asia/Kolkata')::date::text, false)";
+        client.execute(today, &[]).await?;
         client.batch_execute(include_str!("demo.sql")).await?;
         print(&format!("demo: {customers} customers loaded"));
     }
