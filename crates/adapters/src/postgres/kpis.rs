@@ -108,7 +108,7 @@ struct NewFigures {
 }
 
 impl NewFigures {
-    fn new(customer: UserId, figures: Figures) -> Result<Self, StoreError> {
+    fn new(customer: &UserId, figures: Figures) -> Result<Self, StoreError> {
         let text = |moment: Option<OffsetDateTime>| moment.map(|moment| moment.format(&Rfc3339)).transpose();
         let moments = || Ok((text(figures.first_visit_at)?, text(figures.last_visit_at)?));
         let (first_visit_at, last_visit_at) =
@@ -167,11 +167,11 @@ impl KpiStore for Postgres {
         Ok(None)
     }
 
-    async fn read_figures<'a>(&self, after: Option<&'a UserId>) -> Result<Vec<CustomerFigures>, StoreError> {
+    async fn read_figures(&self, after: Option<UserId>) -> Result<Vec<CustomerFigures>, StoreError> {
         let began = Instant::now();
         let statement = || {
             let statement = Statement::new(BATCH_BEGINS);
-            let statement = match after {
+            let statement = match &after {
                 Some(after) => statement.sql(" WHERE p.user_id > ").text(after.as_str()),
                 None => statement,
             };
@@ -236,7 +236,7 @@ async fn save(
     for CustomerFigures { customer, stored, facts } in rows.into_iter().map(CustomerFigures::from) {
         let figures = facts.figures(zone);
         if figures != stored {
-            new.push(NewFigures::new(customer, figures)?);
+            new.push(NewFigures::new(&customer, figures)?);
         }
     }
     let missing =

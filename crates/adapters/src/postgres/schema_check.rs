@@ -88,7 +88,7 @@ fn note_available_parts(pool: &Pool, findings: &Findings) {
                 tracing::warn!(part = part_name, lacks = joined(lacks), "an optional part is not available");
             }
             Some(_) => {
-                tracing::info!(part = part_name, lacks = joined(lacks), "an optional part is not available any more")
+                tracing::info!(part = part_name, lacks = joined(lacks), "an optional part is not available any more");
             }
             None => {}
         }

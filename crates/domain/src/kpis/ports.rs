@@ -57,7 +57,7 @@ pub trait KpiStore: Send + Sync {
 
     /// The next customers by id after `after`; none at the end. The store decides how many, and may wait so that the work of
     /// other callers is not disturbed.
-    async fn read_figures<'a>(&self, after: Option<&'a UserId>) -> Result<Vec<CustomerFigures>, StoreError>;
+    async fn read_figures(&self, after: Option<UserId>) -> Result<Vec<CustomerFigures>, StoreError>;
 
     /// Derives the figures of these customers anew, with their rows locked, and writes those that differ, with `at` as the
     /// time of the change. A row that is locked is not waited for.

@@ -46,7 +46,7 @@ impl Kpis {
         let mut differences = Differences::default();
         let mut after = None;
         loop {
-            let batch = self.store.read_figures(after.as_ref()).await?;
+            let batch = self.store.read_figures(after.clone()).await?;
             let Some(last) = batch.last() else { return Ok(differences) };
             after = Some(last.customer.clone());
             for CustomerFigures { stored, facts, .. } in &batch {
@@ -79,7 +79,7 @@ impl Kpis {
         let mut after = None;
         loop {
             claim.keep().await?;
-            let batch = self.store.read_figures(after.as_ref()).await?;
+            let batch = self.store.read_figures(after.clone()).await?;
             let Some(last) = batch.last() else { return Ok(refreshed) };
             after = Some(last.customer.clone());
             let differs = |row: &&CustomerFigures| row.stored != row.facts.figures(&self.time_zone);
@@ -129,7 +129,7 @@ mod tests {
         store.expect_find_kpi_lacks().returning(|_| Ok(Vec::new()));
         store.expect_count_customers().returning(|| Ok(3));
         store.expect_read_figures().returning(|after| {
-            Ok(match after.map(UserId::as_str) {
+            Ok(match after.as_ref().map(UserId::as_str) {
                 None => vec![customer("a", 1, 1), customer("b", 0, 2)],
                 Some("b") => vec![customer("c", 1, 1)],
                 _ => Vec::new(),

@@ -2,7 +2,6 @@
 
 use actix_web::http::StatusCode;
 use crm_domain::{
-    calendar::TimeOfDay,
     history::{
         BookedService, Booking, BookingFilter, GemTransaction, GemsPage, Invoice, Labels, Membership, Memberships,
         Overview, When,
@@ -11,7 +10,7 @@ use crm_domain::{
     page::{Page, PageRequest},
 };
 use garde::Validate;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::{customers::CustomerViewResponse, notes::ListedNoteResponse, tags::TagResponse};
@@ -28,7 +27,7 @@ use crate::{
         response::{
             envelope::{self, Paginated, Success},
             error::HandlerResult,
-            timestamp::{IsoDate, Rfc3339},
+            timestamp::{HourMinute, IsoDate, Rfc3339},
         },
     },
     services::ServicesData,
@@ -69,10 +68,6 @@ fn labels(fields: &mut RawFields, name: &str) -> Field<Labels> {
     fields.repeated(name, |texts| Labels::parse(texts.iter().copied()).map_err(|error| error.to_string()))
 }
 
-fn time_of_day<S: Serializer>(time: &TimeOfDay, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(time)
-}
-
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct BookingsResponse {
     bookings: Vec<BookingResponse>,
@@ -91,13 +86,11 @@ struct BookingResponse {
     #[schema(schema_with = schemas::date)]
     booking_date: IsoDate,
     /// By the salon's clock.
-    #[serde(serialize_with = "time_of_day")]
     #[schema(schema_with = schemas::time_of_day)]
-    start_time: TimeOfDay,
+    start_time: HourMinute,
     /// By the salon's clock; the end of a day is `24:00`.
-    #[serde(serialize_with = "time_of_day")]
     #[schema(schema_with = schemas::time_of_day)]
-    end_time: TimeOfDay,
+    end_time: HourMinute,
     /// Whole paise; 100 are 1 rupee.
     total_amount_paise: i64,
     total_duration_minutes: i64,
@@ -142,8 +135,8 @@ impl From<Booking> for BookingResponse {
             status,
             service_type,
             booking_date: IsoDate(date),
-            start_time,
-            end_time,
+            start_time: HourMinute(start_time),
+            end_time: HourMinute(end_time),
             total_amount_paise,
             total_duration_minutes,
             is_walkin,

@@ -1,7 +1,8 @@
-//! Timestamps and dates in the contract's form ("Envelope").
+//! Timestamps, dates and times of day in the contract's form ("Envelope").
 
 use std::fmt;
 
+use crm_domain::calendar::TimeOfDay;
 use serde::{Serialize, Serializer};
 use time::{Date, OffsetDateTime, UtcOffset, macros::format_description};
 
@@ -35,6 +36,16 @@ impl fmt::Display for IsoDate {
 impl Serialize for IsoDate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// A time of day as `14:30`.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct HourMinute(pub(in crate::http) TimeOfDay);
+
+impl Serialize for HourMinute {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
     }
 }
 
