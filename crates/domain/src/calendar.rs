@@ -1,4 +1,4 @@
-//! The salon's calendar: days and moments in its time zone.
+//! The salon's calendar: days and timestamps in its time zone.
 //!
 //! Source: contract extensions, "Filters of the directory": dates are days of the salon's time zone.
 
@@ -11,7 +11,7 @@ use jiff::{
 use thiserror::Error;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
-/// The latest moment that the API can express (RFC 3339 has years of four digits).
+/// The latest timestamp that the API can express (RFC 3339 has years of four digits).
 pub const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999_999 UTC);
 
 /// Why a date was refused. Shown to people as it stands.
@@ -86,24 +86,24 @@ impl SalonTimeZone {
         TimeZoneDatabase::bundled().get(name).map(Self).map_err(|_| TimeZoneError)
     }
 
-    /// The first moment of that day. A day may begin later than at midnight, where clocks are then set forward.
+    /// The first timestamp of that day. A day may begin later than at midnight, where clocks are then set forward.
     #[must_use]
     pub fn start_of(&self, day: Date) -> OffsetDateTime {
-        self.moment_of(PrimitiveDateTime::new(day, Time::MIDNIGHT))
+        self.timestamp_of(PrimitiveDateTime::new(day, Time::MIDNIGHT))
     }
 
-    /// The day in which that moment is.
+    /// The day in which that timestamp is.
     #[must_use]
-    pub fn day_of(&self, moment: OffsetDateTime) -> Date {
-        let timestamp = Timestamp::from_nanosecond(moment.unix_timestamp_nanos()).unwrap_or(Timestamp::MAX);
-        date_of(self.0.to_datetime(timestamp).date()).unwrap_or(moment.date())
+    pub fn day_of(&self, at: OffsetDateTime) -> Date {
+        let timestamp = Timestamp::from_nanosecond(at.unix_timestamp_nanos()).unwrap_or(Timestamp::MAX);
+        date_of(self.0.to_datetime(timestamp).date()).unwrap_or(at.date())
     }
 
-    /// What the salon's clock shows at that moment. When clocks were set back, an hour is shown twice; the second time this
+    /// What the salon's clock shows at that time. When clocks were set back, an hour is shown twice; the second time this
     /// is the end of that hour, so that what began in the first one does not lie ahead again.
     #[must_use]
-    pub fn wall_clock_at(&self, moment: OffsetDateTime) -> WallClock {
-        let timestamp = Timestamp::from_nanosecond(moment.unix_timestamp_nanos()).unwrap_or(Timestamp::MAX);
+    pub fn wall_clock_at(&self, at: OffsetDateTime) -> WallClock {
+        let timestamp = Timestamp::from_nanosecond(at.unix_timestamp_nanos()).unwrap_or(Timestamp::MAX);
         let mut shown = self.0.to_datetime(timestamp);
         if let AmbiguousOffset::Fold { before, after } = self.0.to_ambiguous_timestamp(shown).offset()
             && self.0.to_offset(timestamp) == after
@@ -115,13 +115,13 @@ impl SalonTimeZone {
         let (hour, minute, second) = (shown.hour(), shown.minute(), shown.second());
         let nanosecond = shown.subsec_nanosecond().unsigned_abs();
         let time = Time::from_hms_nano(hour.unsigned_abs(), minute.unsigned_abs(), second.unsigned_abs(), nanosecond);
-        WallClock { date: date_of(shown.date()).unwrap_or(moment.date()), time: time.unwrap_or(Time::MIDNIGHT) }
+        WallClock { date: date_of(shown.date()).unwrap_or(at.date()), time: time.unwrap_or(Time::MIDNIGHT) }
     }
 
-    /// The moment at which the salon's clock shows that. Of two such moments it is the first; a time that the clocks leave
-    /// out counts as far after the change as it lies after the change's beginning.
+    /// The timestamp at which the salon's clock shows that: of two, the first. A time that the clocks skip is moved forward by
+    /// the length of the gap: with one hour, 02:30 becomes 03:30.
     #[must_use]
-    pub fn moment_of(&self, shown: PrimitiveDateTime) -> OffsetDateTime {
+    pub fn timestamp_of(&self, shown: PrimitiveDateTime) -> OffsetDateTime {
         let (year, month, day) = shown.to_calendar_date();
         let (hour, minute, second, nanosecond) = shown.as_hms_nano();
         // Both libraries' years reach beyond those of `parse_date`.
@@ -133,8 +133,8 @@ impl SalonTimeZone {
             second.cast_signed(),
             i32::try_from(nanosecond).unwrap_or_default(),
         );
-        let moment = date.and_then(|date| time.and_then(|time| date.to_datetime(time).to_zoned(self.0.clone())));
-        let nanoseconds = moment.map_or(i128::MAX, |moment| moment.timestamp().as_nanosecond());
+        let zoned = date.and_then(|date| time.and_then(|time| date.to_datetime(time).to_zoned(self.0.clone())));
+        let nanoseconds = zoned.map_or(i128::MAX, |zoned| zoned.timestamp().as_nanosecond());
         OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).unwrap_or(LAST)
     }
 }
@@ -145,12 +145,12 @@ fn date_of(day: civil::Date) -> Option<Date> {
     Date::from_calendar_date(day.year().into(), month, day.day().unsigned_abs()).ok()
 }
 
-/// The moments from the beginning of one day to the end of another.
+/// The time from the beginning of one day to the end of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Period {
-    /// The first moment, if there is one.
+    /// The first timestamp, if there is one.
     pub from: Option<OffsetDateTime>,
-    /// The first moment after it, if there is one.
+    /// The first timestamp after it, if there is one.
     pub until: Option<OffsetDateTime>,
 }
 
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_before_midnight_in_utc_may_be_tomorrow_in_the_salon() {
+    fn a_time_before_midnight_in_utc_may_be_tomorrow_in_the_salon() {
         assert_eq!(kolkata().day_of(datetime!(2026-11-26 18:29:59.999_999 UTC)), date!(2026 - 11 - 26));
         assert_eq!(kolkata().day_of(datetime!(2026-11-26 18:30 UTC)), date!(2026 - 11 - 27));
     }
@@ -232,8 +232,8 @@ mod tests {
         }
     }
 
-    fn wall(zone: &str, moment: OffsetDateTime) -> WallClock {
-        SalonTimeZone::parse(zone).unwrap().wall_clock_at(moment)
+    fn wall(zone: &str, at: OffsetDateTime) -> WallClock {
+        SalonTimeZone::parse(zone).unwrap().wall_clock_at(at)
     }
 
     #[test]
@@ -248,14 +248,14 @@ mod tests {
     #[test]
     fn an_hour_that_is_shown_twice_passes_once() {
         let day = date!(2026 - 10 - 25);
-        for (moment, time) in [
+        for (at, time) in [
             (datetime!(2026-10-25 00:30 UTC), time!(02:30)),
             (datetime!(2026-10-25 01:00 UTC), time!(03:00)),
             (datetime!(2026-10-25 01:30 UTC), time!(03:00)),
             (datetime!(2026-10-25 02:00 UTC), time!(03:00)),
             (datetime!(2026-10-25 02:01 UTC), time!(03:01)),
         ] {
-            assert_eq!(wall("Europe/Berlin", moment), WallClock { date: day, time }, "{moment}");
+            assert_eq!(wall("Europe/Berlin", at), WallClock { date: day, time }, "{at}");
         }
         // At midnight, the day before is shown twice.
         let shown = wall("America/Sao_Paulo", datetime!(2018-02-18 02:30 UTC));
@@ -265,9 +265,9 @@ mod tests {
     #[test]
     fn a_time_that_is_shown_twice_is_the_first_and_one_left_out_comes_later() {
         let berlin = SalonTimeZone::parse("Europe/Berlin").unwrap();
-        assert_eq!(berlin.moment_of(datetime!(2026-10-25 02:30)), datetime!(2026-10-25 00:30 UTC));
-        assert_eq!(berlin.moment_of(datetime!(2026-03-29 02:30)), datetime!(2026-03-29 01:30 UTC));
-        assert_eq!(kolkata().moment_of(datetime!(2026-11-27 00:30)), datetime!(2026-11-26 19:00 UTC));
+        assert_eq!(berlin.timestamp_of(datetime!(2026-10-25 02:30)), datetime!(2026-10-25 00:30 UTC));
+        assert_eq!(berlin.timestamp_of(datetime!(2026-03-29 02:30)), datetime!(2026-03-29 01:30 UTC));
+        assert_eq!(kolkata().timestamp_of(datetime!(2026-11-27 00:30)), datetime!(2026-11-26 19:00 UTC));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
 /// The most labels that one parameter may have.
 pub const MAX_LABELS: usize = 10;
 
-/// The bookings with these labels of the platform's take place no more; all others may.
+/// The statuses of bookings that will not take place any more, by the platform's labels.
 pub const SETTLED_BOOKINGS: [&str; 4] = ["completed", "cancelled", "rejected", "no_show"];
 
 /// The label of the membership that is in force.
@@ -32,9 +32,9 @@ pub const ACTIVE_MEMBERSHIP: &str = "active";
 /// A list of a customer's history, which a platform may lack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryList {
-    /// Appointments.
+    /// Bookings.
     Bookings,
-    /// Bills.
+    /// Invoices.
     Invoices,
     /// Memberships of the spa.
     Memberships,
@@ -67,8 +67,8 @@ pub enum LabelsError {
     Text(#[from] TextError),
 }
 
-/// Labels of the platform's to filter by, of which an item has one. Opaque: an unknown label is one that nothing has. None
-/// at all: no filter.
+/// The platform's labels to filter by: an item matches if it has any of them. Opaque: an unknown label is one that nothing has.
+/// Without any: no filter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Labels(Vec<String>);
 
@@ -147,7 +147,7 @@ pub struct BookingFilter {
     pub when: Option<When>,
 }
 
-/// An appointment.
+/// A booking.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booking {
     /// Its id.
@@ -168,7 +168,7 @@ pub struct Booking {
     pub total_amount_paise: i64,
     /// Minutes.
     pub total_duration_minutes: i64,
-    /// Whether the customer came without an appointment.
+    /// Whether the customer came without having booked before.
     pub is_walkin: bool,
     /// Whether a membership pays for it.
     pub is_membership_session: bool,

@@ -16,7 +16,7 @@ use crate::{
 /// The highest spend in paise: what PostgreSQL's `integer` holds.
 pub const MAX_SPENT_PAISE: i64 = i32::MAX as i64;
 
-/// The earliest moment that is written, because the API can express no earlier one (RFC 3339 has years of four digits).
+/// The earliest timestamp that is written, because the API can express no earlier one (RFC 3339 has years of four digits).
 const FIRST: OffsetDateTime = time::macros::datetime!(0001-01-01 0:00 UTC);
 
 /// Why the figures could not be compared or refreshed.
@@ -51,9 +51,9 @@ pub struct Figures {
 pub struct Facts {
     /// The number of completed bookings.
     pub completed_bookings: u64,
-    /// The first moment at which one was completed, as far as that was noted.
+    /// When the first of them was completed, of those for which that was noted.
     pub first_completed_at: Option<OffsetDateTime>,
-    /// The last such moment.
+    /// When the last of those was completed.
     pub last_completed_at: Option<OffsetDateTime>,
     /// When the others ended, by the salon's clock.
     pub other_ends: Vec<PrimitiveDateTime>,
@@ -65,13 +65,13 @@ impl Facts {
     /// The figures that follow.
     #[must_use]
     pub fn figures(&self, zone: &SalonTimeZone) -> Figures {
-        let moment = |end: &PrimitiveDateTime| zone.moment_of(*end).clamp(FIRST, LAST);
-        let ends: Vec<OffsetDateTime> = self.other_ends.iter().map(moment).collect();
-        let moments = |noted: Option<OffsetDateTime>| noted.into_iter().chain(ends.iter().copied());
+        let timestamp = |end: &PrimitiveDateTime| zone.timestamp_of(*end).clamp(FIRST, LAST);
+        let ends: Vec<OffsetDateTime> = self.other_ends.iter().map(timestamp).collect();
+        let completed = |noted: Option<OffsetDateTime>| noted.into_iter().chain(ends.iter().copied());
         Figures {
             total_visits: self.completed_bookings.try_into().unwrap_or(i64::MAX),
-            first_visit_at: moments(self.first_completed_at).min(),
-            last_visit_at: moments(self.last_completed_at).max(),
+            first_visit_at: completed(self.first_completed_at).min(),
+            last_visit_at: completed(self.last_completed_at).max(),
             total_spent_paise: self.paid_paise.min(MAX_SPENT_PAISE),
         }
     }

@@ -35,7 +35,8 @@ const LOCK: i64 = 0x726F_7961_6C6B_7069;
 /// How many customers a batch has.
 const BATCH: i64 = 500;
 
-/// How long the work rests after each statement, in terms of the statement's own time: other callers get their turn.
+/// How long the work rests after it reads or saves a batch, as a multiple of the time that this took: other callers get their
+/// turn.
 const REST: f64 = 1.0;
 
 named_row! {
@@ -55,7 +56,7 @@ named_row! {
 
 impl From<FiguresRow> for CustomerFigures {
     fn from(row: FiguresRow) -> Self {
-        let moment = |moment: Option<PgTimestamp>| moment.map(OffsetDateTime::from);
+        let timestamp = |at: Option<PgTimestamp>| at.map(OffsetDateTime::from);
         let shown = |end: PgTimestamp| {
             let end = OffsetDateTime::from(end);
             PrimitiveDateTime::new(end.date(), end.time())
@@ -64,14 +65,14 @@ impl From<FiguresRow> for CustomerFigures {
             customer: UserId::from_stored(row.user_id),
             stored: Figures {
                 total_visits: row.total_visits.into(),
-                first_visit_at: moment(row.first_visit_at),
-                last_visit_at: moment(row.last_visit_at),
+                first_visit_at: timestamp(row.first_visit_at),
+                last_visit_at: timestamp(row.last_visit_at),
                 total_spent_paise: row.total_spent_paise.into(),
             },
             facts: Facts {
                 completed_bookings: row.completed_bookings.unsigned_abs(),
-                first_completed_at: moment(row.first_completed_at),
-                last_completed_at: moment(row.last_completed_at),
+                first_completed_at: timestamp(row.first_completed_at),
+                last_completed_at: timestamp(row.last_completed_at),
                 other_ends: row.other_ends.into_iter().map(shown).collect(),
                 paid_paise: row.paid_paise,
             },
@@ -109,10 +110,10 @@ struct NewFigures {
 
 impl NewFigures {
     fn new(customer: &UserId, figures: Figures) -> Result<Self, StoreError> {
-        let text = |moment: Option<OffsetDateTime>| moment.map(|moment| moment.format(&Rfc3339)).transpose();
-        let moments = || Ok((text(figures.first_visit_at)?, text(figures.last_visit_at)?));
+        let text = |at: Option<OffsetDateTime>| at.map(|at| at.format(&Rfc3339)).transpose();
+        let visits = || Ok((text(figures.first_visit_at)?, text(figures.last_visit_at)?));
         let (first_visit_at, last_visit_at) =
-            moments().map_err(|error: time::error::Format| StoreError::Unexpected(Box::new(error)))?;
+            visits().map_err(|error: time::error::Format| StoreError::Unexpected(Box::new(error)))?;
         Ok(Self {
             user_id: customer.to_string(),
             total_visits: figures.total_visits,
@@ -142,9 +143,9 @@ impl RefreshClaim for Claim {
 #[async_trait]
 impl KpiStore for Postgres {
     async fn find_kpi_lacks(&self, with_writing: bool) -> Result<Vec<String>, StoreError> {
-        let findings = schema_check::check(&self.pool).await?;
-        let is_wanted = |part| part == Part::Kpis || with_writing && part == Part::KpiRefresh;
-        let lacks = findings.optional.iter().filter(|(part, _)| is_wanted(*part)).flat_map(|(_, lacks)| lacks);
+        let findings = schema_check::look(&self.pool).await?;
+        let wanted = if with_writing { Part::KpiRefresh } else { Part::Kpis };
+        let lacks = findings.optional.iter().filter(|(part, _)| *part == wanted).flat_map(|(_, lacks)| lacks);
         Ok(lacks.map(ToString::to_string).collect())
     }
 
@@ -239,18 +240,19 @@ async fn save(
             new.push(NewFigures::new(&customer, figures)?);
         }
     }
-    let missing =
+    let select_existing =
         Statement::new("SELECT p.user_id FROM customer_profile p WHERE p.user_id = ANY (").texts(ids).sql(")");
-    let there: Vec<IdRow> = connection.rows(missing).await.map_err(store_error)?;
+    let existing: Vec<IdRow> = connection.rows(select_existing).await.map_err(store_error)?;
     let is_locked_elsewhere = |row: &&IdRow| !locked.iter().any(|locked| locked.user_id == row.user_id);
-    let locked_elsewhere = there.iter().filter(is_locked_elsewhere).count();
+    let locked_elsewhere = existing.iter().filter(is_locked_elsewhere).count();
     let json = serde_json::to_string(&new).map_err(|error| StoreError::Unexpected(Box::new(error)))?;
     let write = Statement::new(
         "UPDATE customer_profile p SET total_visits = n.total_visits, first_visit_at = n.first_visit_at, \
-         last_visit_at = n.last_visit_at, total_spent_paise = n.total_spent_paise, updated_at = ",
+         last_visit_at = n.last_visit_at, total_spent_paise = n.total_spent_paise, updated_at = greatest(",
     )
     .timestamp(at)
-    .sql(" FROM json_to_recordset(")
+    // It increases with every change, whatever clock the last writer had.
+    .sql(", p.updated_at + interval '1 microsecond') FROM json_to_recordset(")
     .text(json.as_str())
     .sql(
         "::json) AS n (user_id text, total_visits bigint, first_visit_at timestamptz, last_visit_at timestamptz, \

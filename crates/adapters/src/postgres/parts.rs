@@ -15,9 +15,9 @@ pub enum Part {
     Memberships,
     /// The loyalty account's entries.
     Gems,
-    /// Deriving the figures of customers (`crm kpis`).
+    /// Deriving the figures of customers (`crm kpis status`).
     Kpis,
-    /// Writing them.
+    /// Deriving and writing them (`crm kpis refresh`).
     KpiRefresh,
 }
 
@@ -48,7 +48,7 @@ impl Part {
     }
 }
 
-/// The parts that the database has what they need for.
+/// The optional parts that are available.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AvailableParts(u8);
 

@@ -54,8 +54,15 @@ impl Findings {
     }
 }
 
-/// Checks the database, and notes on the pool which optional parts are available.
+/// Checks the database, notes on the pool which optional parts are available, and logs each change of them.
 pub async fn check(pool: &Pool) -> Result<Findings, StoreError> {
+    let findings = look(pool).await?;
+    note_available_parts(pool, &findings);
+    Ok(findings)
+}
+
+/// Checks the database.
+pub async fn look(pool: &Pool) -> Result<Findings, StoreError> {
     let needed = NEEDED.iter().map(|table| table.name);
     let optional = OPTIONAL.iter().flat_map(|optional| optional.tables).map(|table| table.name);
     let names: BTreeSet<&str> = needed.chain(optional).collect();
@@ -64,9 +71,7 @@ pub async fn check(pool: &Pool) -> Result<Findings, StoreError> {
     let catalogue = Catalogue(&facts);
     pool.set_has_impersonators(catalogue.is_readable("session", "impersonated_by"));
     let optional = OPTIONAL.iter().map(|optional| (optional.part, catalogue.lacks_of(optional.tables))).collect();
-    let findings = Findings { lacks: catalogue.lacks(), optional };
-    note_available_parts(pool, &findings);
-    Ok(findings)
+    Ok(Findings { lacks: catalogue.lacks(), optional })
 }
 
 /// Lists everything that the database lacks; empty when the service can serve.

@@ -31,7 +31,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "SALON_TIME_ZONE",
         Some("Asia/Kolkata"),
-        "The salon's time zone, by its IANA name: the days of the directory's date filters, and the day in the name of an exported file.",
+        "The salon's time zone, by its IANA name: the days of the directory's date filters, the day in the name of an exported file, which bookings are upcoming, and visits whose completion was not noted (crm kpis).",
     ),
     setting(
         "BETTER_AUTH_SECRET",

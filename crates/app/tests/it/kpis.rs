@@ -111,4 +111,6 @@ async fn the_service_refreshes_the_figures_in_the_background() {
     first.log.wait_for_line("an optional part is not available any more").await;
     first.log.wait_for_line("the figures of customers cannot be refreshed").await;
     assert_eq!(timeout(Duration::from_secs(10), first.get("/readyz", "manager")).await.unwrap().status, 200);
+    let invoices = first.get("/api/customers/k1/invoices", "manager").await;
+    assert_eq!((invoices.status, invoices.error()), (404, "NOT_FOUND".to_owned()), "{}", invoices.text);
 }

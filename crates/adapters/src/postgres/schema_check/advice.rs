@@ -72,8 +72,13 @@ pub fn documented_grants(role: &str, schema: &PlatformSchema) -> Vec<String> {
 /// A platform that lacks one of the tables leaves its statements out.
 #[must_use]
 pub fn optional_grants(role: &str, schema: &PlatformSchema, kpis: bool) -> Vec<String> {
-    let is_of_kpis = |part| matches!(part, Part::Kpis | Part::KpiRefresh);
-    let parts = OPTIONAL.iter().filter(|optional| is_of_kpis(optional.part) == kpis);
+    let is_wanted = |part| match part {
+        // A refresh needs everything that a comparison does.
+        Part::Kpis => false,
+        Part::KpiRefresh => kpis,
+        _ => !kpis,
+    };
+    let parts = OPTIONAL.iter().filter(|optional| is_wanted(optional.part));
     parts.flat_map(|optional| optional.tables).flat_map(|table| grants(rights(table), role, schema)).collect()
 }
 

@@ -8,7 +8,7 @@ use super::needed::{
     NeededColumn, NeededTable, READ, READ_UPDATE, column, unique,
 };
 
-/// A part and what its statements name beyond what is needed anyway.
+/// A part and the tables and columns that it needs. Some of them the service needs in any case ([`super::needed`]).
 #[derive(Debug, Clone, Copy)]
 pub struct OptionalPart {
     /// The part.
@@ -124,40 +124,43 @@ pub const OPTIONAL: &[OptionalPart] = &[
             ),
         ],
     },
-    OptionalPart { part: Part::Kpis, tables: KPI_TABLES },
+    OptionalPart { part: Part::Kpis, tables: &[KPI_BOOKING, KPI_INVOICE] },
     OptionalPart {
         part: Part::KpiRefresh,
-        tables: &[table(
-            "customer_profile",
-            &[
-                column("user_id", Words, READ).not_null(),
-                column("first_visit_at", Timestamp, READ_UPDATE),
-                column("last_visit_at", Timestamp, READ_UPDATE),
-                column("total_visits", WrittenInteger, READ_UPDATE).not_null(),
-                column("total_spent_paise", WrittenInteger, READ_UPDATE).not_null(),
-                column("updated_at", Timestamp, READ_UPDATE).not_null(),
-            ],
-        )],
+        tables: &[
+            KPI_BOOKING,
+            KPI_INVOICE,
+            table(
+                "customer_profile",
+                &[
+                    column("user_id", Words, READ).not_null(),
+                    column("first_visit_at", Timestamp, READ_UPDATE),
+                    column("last_visit_at", Timestamp, READ_UPDATE),
+                    column("total_visits", WrittenInteger, READ_UPDATE).not_null(),
+                    column("total_spent_paise", WrittenInteger, READ_UPDATE).not_null(),
+                    column("updated_at", Timestamp, READ_UPDATE).not_null(),
+                ],
+            ),
+        ],
     },
 ];
 
-const KPI_TABLES: &[NeededTable] = &[
-    table(
-        "booking",
-        &[
-            column("customer_id", Words, READ).not_null(),
-            column("status", Label, READ).not_null(),
-            column("booking_date", Date, READ).not_null(),
-            column("end_time", TimeOfDay, READ).not_null(),
-            column("completed_at", Timestamp, READ),
-        ],
-    ),
-    table(
-        "invoice",
-        &[
-            column("customer_id", Words, READ).not_null(),
-            column("payment_status", Label, READ).not_null(),
-            column("total_amount_paise", Integer, READ).not_null(),
-        ],
-    ),
-];
+const KPI_BOOKING: NeededTable = table(
+    "booking",
+    &[
+        column("customer_id", Words, READ).not_null(),
+        column("status", Label, READ).not_null(),
+        column("booking_date", Date, READ).not_null(),
+        column("end_time", TimeOfDay, READ).not_null(),
+        column("completed_at", Timestamp, READ),
+    ],
+);
+
+const KPI_INVOICE: NeededTable = table(
+    "invoice",
+    &[
+        column("customer_id", Words, READ).not_null(),
+        column("payment_status", Label, READ).not_null(),
+        column("total_amount_paise", Integer, READ).not_null(),
+    ],
+);

@@ -156,7 +156,7 @@ impl From<BookedService> for ServiceResponse {
 
 /// A customer's bookings
 ///
-/// Latest first. Empty values of `status` count for nothing.
+/// Latest first. Empty values of `status` are ignored.
 #[utoipa::path(
     get,
     path = "/api/customers/{id}/bookings",
@@ -164,7 +164,7 @@ impl From<BookedService> for ServiceResponse {
     params(CustomerPath, BookingsQuery, PageQuery),
     responses(
         (status = 200, description = "A page of bookings; `totalCount` is exact.", body = Paginated<BookingsResponse>),
-        (status = 404, description = "No user with that id has a profile, or the platform has no bookings.")
+        (status = 404, description = "No user with that id has a profile, or bookings are not available on this platform.")
     )
 )]
 pub(in crate::http) async fn list_bookings(
@@ -251,7 +251,7 @@ impl From<Invoice> for InvoiceResponse {
 
 /// A customer's invoices
 ///
-/// Newest first. Empty values of `paymentStatus` count for nothing.
+/// Newest first. Empty values of `paymentStatus` are ignored.
 #[utoipa::path(
     get,
     path = "/api/customers/{id}/invoices",
@@ -259,7 +259,7 @@ impl From<Invoice> for InvoiceResponse {
     params(CustomerPath, InvoicesQuery, PageQuery),
     responses(
         (status = 200, description = "A page of invoices; `totalCount` is exact.", body = Paginated<InvoicesResponse>),
-        (status = 404, description = "No user with that id has a profile, or the platform has no invoices.")
+        (status = 404, description = "No user with that id has a profile, or invoices are not available on this platform.")
     )
 )]
 pub(in crate::http) async fn list_invoices(
@@ -350,7 +350,7 @@ impl From<Memberships> for MembershipsResponse {
     params(CustomerPath),
     responses(
         (status = 200, description = "The memberships.", body = Success<MembershipsResponse>),
-        (status = 404, description = "No user with that id has a profile, or the platform has no memberships.")
+        (status = 404, description = "No user with that id has a profile, or memberships are not available on this platform.")
     )
 )]
 pub(in crate::http) async fn list_memberships(services: ServicesData, path: PathOf) -> HandlerResult {
@@ -409,7 +409,7 @@ impl From<GemTransaction> for GemTransactionResponse {
     params(CustomerPath, PageQuery),
     responses(
         (status = 200, description = "A page of entries; `totalCount` is exact.", body = Paginated<GemsResponse>),
-        (status = 404, description = "No user with that id has a profile, or the platform has no gems.")
+        (status = 404, description = "No user with that id has a profile, or gems are not available on this platform.")
     )
 )]
 pub(in crate::http) async fn list_gems(
@@ -448,14 +448,15 @@ pub(in crate::http) struct OverviewResponse {
     customer: CustomerViewResponse,
     /// Whole paise for each visit, half a paisa rounded up; `null` without visits.
     average_spend_paise: Option<i64>,
-    /// The soonest booking that begins now or later and was not cancelled, rejected or settled otherwise.
+    /// The soonest booking that begins now or later and whose status is not `completed`, `cancelled`, `rejected` or `no_show`;
+    /// `null` if there is none, or where bookings are not available.
     next_booking: Option<BookingResponse>,
-    /// `null` where the platform has none.
+    /// `null` where bookings are not available.
     bookings: Option<FirstItems<BookingResponse>>,
-    /// `null` where the platform has none.
+    /// `null` where invoices are not available.
     invoices: Option<FirstItems<InvoiceResponse>>,
     notes: FirstItems<ListedNoteResponse>,
-    /// `null` where the platform has none.
+    /// `null` where memberships are not available.
     memberships: Option<MembershipsResponse>,
     /// Every tag that there is, A to Z ignoring case; those of the customer are in `customer`.
     tags: Vec<TagResponse>,
