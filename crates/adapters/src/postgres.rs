@@ -50,4 +50,10 @@ impl Postgres {
     pub fn new(pool: Pool) -> Self {
         Self { pool, foreign_keys: foreign_keys::ForeignKeyCache::default(), directory_model: Arc::default() }
     }
+
+    /// The same adapters on another pool to the same database.
+    #[must_use]
+    pub fn on(&self, pool: Pool) -> Self {
+        Self { pool, ..self.clone() }
+    }
 }

@@ -24,11 +24,15 @@ pub fn pool(config: &Config) -> Pool {
 }
 
 /// The use cases of the figures, on connections of their own: one holds the claim, another one works, and requests wait for
-/// neither.
+/// neither. `serving` is what the same process serves requests with.
 #[must_use]
-pub fn kpis(database: &DatabaseConfig, time_zone: &SalonTimeZone) -> Kpis {
+pub fn kpis(database: &DatabaseConfig, time_zone: &SalonTimeZone, serving: Option<&Postgres>) -> Kpis {
     let pool = Pool::new(database.connector.clone(), PoolSettings { size: 2, ..database.pool });
-    Kpis { store: Arc::new(Postgres::new(pool)), clock: Arc::new(SystemClock::new()), time_zone: time_zone.clone() }
+    let postgres = match serving {
+        Some(serving) => serving.on(pool),
+        None => Postgres::new(pool),
+    };
+    Kpis { store: Arc::new(postgres), clock: Arc::new(SystemClock::new()), time_zone: time_zone.clone() }
 }
 
 /// The real ports: PostgreSQL, the platform's sessions, Redis or memory, the machine's clock. Needs a tokio runtime.

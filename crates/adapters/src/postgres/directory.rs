@@ -6,7 +6,7 @@ mod export;
 mod filter;
 mod filtered;
 pub mod install;
-mod maintenance;
+pub(super) mod maintenance;
 mod model;
 pub(super) mod state;
 mod words;

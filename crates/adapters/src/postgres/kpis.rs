@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::{
     Postgres,
+    directory::maintenance::apply_queued,
     error::store_error,
     integer::ApiInteger,
     operator::pause,
@@ -34,6 +35,9 @@ const LOCK: i64 = 0x726F_7961_6C6B_7069;
 
 /// How many customers a batch has.
 const BATCH: i64 = 500;
+
+/// How many customers one transaction writes and takes into the directory's read model. It holds the model's lock meanwhile.
+const WRITTEN_WITH_MODEL: usize = 100;
 
 /// How long the work rests after it reads or saves a batch, as a multiple of the time that this took: other callers get their
 /// turn.
@@ -156,6 +160,8 @@ impl KpiStore for Postgres {
     }
 
     async fn claim_refresh(&self) -> Result<Option<Box<dyn RefreshClaim>>, StoreError> {
+        // Whether the directory is read from its read model decides how much is written at once.
+        self.note_directory_model().await?;
         let mut connection = self.pool.begin().await?;
         let statement = Statement::new("SELECT pg_try_advisory_xact_lock(")
             .bigint(LOCK)
@@ -189,27 +195,58 @@ impl KpiStore for Postgres {
         zone: &SalonTimeZone,
         at: OffsetDateTime,
     ) -> Result<Saved, StoreError> {
-        let began = Instant::now();
-        let mut connection = self.pool.begin().await?;
-        let saved = save(&mut connection, customers, zone, at).await?;
-        connection.end("COMMIT").await.map_err(store_error)?;
-        rest(began.elapsed()).await;
-        if saved.changed > 0 {
-            self.apply_queued_customers().await?;
+        let has_model = self.directory_model.is_usable();
+        let written_at_once = if has_model { WRITTEN_WITH_MODEL } else { customers.len().max(1) };
+        let mut all = Saved::default();
+        for customers in customers.chunks(written_at_once) {
+            let began = Instant::now();
+            let saved = if has_model { self.save_with_model(customers, zone, at).await } else { Ok(None) };
+            let Saved { changed, locked } = match saved? {
+                Some(saved) => saved,
+                None => self.save_alone(customers, zone, at).await?,
+            };
+            all = Saved { changed: all.changed + changed, locked: all.locked + locked };
+            rest(began.elapsed()).await;
         }
-        Ok(saved)
+        Ok(all)
     }
 }
 
 impl Postgres {
-    /// Brings the directory's read model up to date, if it is installed: otherwise pages would have to compute the customers of
-    /// many batches.
-    async fn apply_queued_customers(&self) -> Result<(), StoreError> {
-        match self.update_directory_model().await {
-            // Another instance has the model's lock, and does the same.
-            Err(StoreError::Unavailable(_)) => Ok(()),
-            outcome => outcome,
+    /// Saves figures, and takes them into the directory's read model in the same transaction: a page that came between two
+    /// transactions would have to. `None` when others hold the model's lock, or have changed one of the customers meanwhile.
+    async fn save_with_model(
+        &self,
+        customers: &[UserId],
+        zone: &SalonTimeZone,
+        at: OffsetDateTime,
+    ) -> Result<Option<Saved>, StoreError> {
+        let save_both = async {
+            let mut connection = self.pool.begin_model_update().await?;
+            let saved = save(&mut connection, customers, zone, at).await?;
+            if saved.changed > 0 {
+                apply_queued(&mut connection).await?;
+            }
+            connection.end("COMMIT").await.map_err(store_error)?;
+            Ok(saved)
+        };
+        match save_both.await {
+            Err(StoreError::Unavailable(_)) => Ok(None),
+            saved => saved.map(Some),
         }
+    }
+
+    /// Saves figures. The read model, if there is one, follows.
+    async fn save_alone(
+        &self,
+        customers: &[UserId],
+        zone: &SalonTimeZone,
+        at: OffsetDateTime,
+    ) -> Result<Saved, StoreError> {
+        let mut connection = self.pool.begin().await?;
+        let saved = save(&mut connection, customers, zone, at).await?;
+        connection.end("COMMIT").await.map_err(store_error)?;
+        Ok(saved)
     }
 }
 

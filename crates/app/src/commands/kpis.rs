@@ -36,7 +36,7 @@ pub(crate) fn run(command: &KpisCommand) -> anyhow::Result<ExitCode> {
     let config = KpiConfig::read(&Environment)?;
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let kpis = bootstrap::kpis(&config.database, &config.time_zone);
+        let kpis = bootstrap::kpis(&config.database, &config.time_zone, None);
         match command {
             KpisCommand::Status => compare(&kpis).await,
             KpisCommand::Refresh => refresh(&kpis).await,

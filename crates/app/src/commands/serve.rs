@@ -64,13 +64,13 @@ async fn serve(config: &Config) -> anyhow::Result<()> {
     let postgres = Arc::new(Postgres::new(pool.clone()));
     let services = web::Data::new(Services::new(bootstrap::ports(config, postgres.clone(), &pool)?));
     // Until the process ends.
-    let (model, keys, timeline) = (postgres.clone(), postgres.clone(), postgres);
+    let (model, keys, timeline) = (postgres.clone(), postgres.clone(), postgres.clone());
     actix_web::rt::spawn(async move { model.maintain_directory_model().await });
     let clock = services.clock.clone();
     actix_web::rt::spawn(async move { keys.sweep_idempotency_keys_regularly(clock).await });
     actix_web::rt::spawn(async move { timeline.fill_audit_customers_to_the_end().await });
     if let Some(every) = config.kpi_refresh_interval {
-        let kpis = bootstrap::kpis(&config.database, &config.time_zone);
+        let kpis = bootstrap::kpis(&config.database, &config.time_zone, Some(&postgres));
         actix_web::rt::spawn(kpi_refresh::refresh_regularly(kpis, every));
     }
     let watched = services.clone();

@@ -14,6 +14,7 @@ use super::{
     super::{
         Postgres,
         error::store_error,
+        pool::PooledConnection,
         statement::{Statement, named_row},
     },
     install::{enabled_triggers, is_current_collation, state_of},
@@ -72,24 +73,16 @@ impl Postgres {
     /// When the database does not answer, or refuses a statement.
     pub async fn maintain_directory_model_once(&self) -> Result<(), StoreError> {
         let Some(model) = self.look_at_directory_model().await? else { return Ok(()) };
-        self.apply_all(&model).await?;
-        self.scrub(MIN_SCRUB.max(model.customers / SCRUB_STEPS)).await
-    }
-
-    /// Computes the queued customers anew, if a model is installed.
-    pub(in crate::postgres) async fn update_directory_model(&self) -> Result<(), StoreError> {
-        match self.look_at_directory_model().await? {
-            Some(model) => self.apply_all(&model).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn apply_all(&self, model: &ModelRow) -> Result<(), StoreError> {
         let mut may_have_more = model.is_pending;
         while may_have_more {
             may_have_more = self.apply_batch().await? >= BATCH;
         }
-        Ok(())
+        self.scrub(MIN_SCRUB.max(model.customers / SCRUB_STEPS)).await
+    }
+
+    /// Notes whether the directory is read from its read model.
+    pub(in crate::postgres) async fn note_directory_model(&self) -> Result<(), StoreError> {
+        self.look_at_directory_model().await.map(|_| ())
     }
 
     /// Looks whether a model is installed that this version can use.
@@ -121,12 +114,9 @@ impl Postgres {
     /// Computes a batch of queued customers anew; gives their number.
     pub(super) async fn apply_batch(&self) -> Result<i64, StoreError> {
         let mut connection = self.pool.begin_model_update().await?;
-        let expand = sql::<BigInt>("SELECT crm.directory_expand()");
-        let expanded: Vec<i64> = connection.rows(expand).await.map_err(store_error)?;
-        let applied: Vec<AppliedRow> = connection.rows(model::apply_statement(BATCH)).await.map_err(store_error)?;
+        let taken = apply_queued(&mut connection).await?;
         connection.end("COMMIT").await.map_err(store_error)?;
-        let is_expanded = expanded.first().is_some_and(|count| *count > 0);
-        Ok(if is_expanded { BATCH } else { applied.first().map_or(0, |row| row.taken) })
+        Ok(taken)
     }
 
     async fn scrub(&self, most: i64) -> Result<(), StoreError> {
@@ -142,6 +132,15 @@ impl Postgres {
         }
         Ok(())
     }
+}
+
+/// Computes a batch of queued customers anew, in a transaction that updates the model; gives their number.
+pub(in crate::postgres) async fn apply_queued(connection: &mut PooledConnection) -> Result<i64, StoreError> {
+    let expand = sql::<BigInt>("SELECT crm.directory_expand()");
+    let expanded: Vec<i64> = connection.rows(expand).await.map_err(store_error)?;
+    let applied: Vec<AppliedRow> = connection.rows(model::apply_statement(BATCH)).await.map_err(store_error)?;
+    let is_expanded = expanded.first().is_some_and(|count| *count > 0);
+    Ok(if is_expanded { BATCH } else { applied.first().map_or(0, |row| row.taken) })
 }
 
 named_row! {

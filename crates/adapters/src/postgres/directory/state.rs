@@ -33,7 +33,7 @@ pub(super) enum Way {
 
 impl DirectoryModel {
     /// Whether reads may try the model. Each of them makes sure in its own snapshot.
-    pub(super) fn is_usable(&self) -> bool {
+    pub(in crate::postgres) fn is_usable(&self) -> bool {
         self.state() == DirectoryModelState::InUse
     }
 
