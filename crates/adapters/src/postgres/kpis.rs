@@ -37,7 +37,7 @@ const LOCK: i64 = 0x726F_7961_6C6B_7069;
 const BATCH: i64 = 500;
 
 /// How many customers one transaction writes and takes into the directory's read model. It holds the model's lock meanwhile.
-const WRITTEN_WITH_MODEL: usize = 100;
+const WRITTEN_WITH_MODEL: usize = 50;
 
 /// How long the work rests after it reads or saves a batch, as a multiple of the time that this took: other callers get their
 /// turn.
