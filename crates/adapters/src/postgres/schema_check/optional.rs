@@ -8,7 +8,7 @@ use super::needed::{
     NeededColumn, NeededTable, READ, READ_UPDATE, column, unique,
 };
 
-/// A part and the tables and columns that it needs. Some of them the service needs in any case ([`super::needed`]).
+/// A part and the tables and columns that it needs. Some of them the service needs in any case (`needed.rs`).
 #[derive(Debug, Clone, Copy)]
 pub struct OptionalPart {
     /// The part.
