@@ -349,8 +349,13 @@ FROM (SELECT 'usr_demo_manager', 'customer_tag', id, jsonb_build_object('id', id
      ) AS made (actor, type, id, new_values, created_at)
 WINDOW made_in_turn AS (ORDER BY created_at, type COLLATE "C", made.id COLLATE "C") ORDER BY row_number() OVER made_in_turn;
 
+-- For the timelines, as the service does with each entry that it writes.
+INSERT INTO crm.audit_customer (audit_id, customer_id, created_at)
+SELECT id, new_values ->> 'customerId', created_at FROM audit_log
+WHERE entity_type IN ('customer_note', 'customer_tag_assignment') ORDER BY id;
+
 DROP FUNCTION pg_temp.phone, pg_temp.last_name, pg_temp.first_name, pg_temp.mailbox, pg_temp.at, pg_temp.pad, pg_temp.pick, pg_temp.draw;
 -- So that the first query is planned for what is here, without waiting for autovacuum.
 ANALYZE "user", customer_profile, loyalty_account, customer_tag, customer_tag_assignment, booking, booking_service, invoice,
-  loyalty_transaction, spa_membership, customer_note, audit_log;
+  loyalty_transaction, spa_membership, customer_note, audit_log, crm.audit_customer;
 COMMIT;
