@@ -11,7 +11,10 @@ use jiff::{
 use thiserror::Error;
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
-/// The latest timestamp that the API can express (RFC 3339 has years of four digits).
+/// The earliest timestamp that the API can express (RFC 3339 has years of four digits).
+pub const FIRST: OffsetDateTime = time::macros::datetime!(0001-01-01 0:00 UTC);
+
+/// The latest timestamp that the API can express.
 pub const LAST: OffsetDateTime = time::macros::datetime!(9999-12-31 23:59:59.999_999 UTC);
 
 /// Why a date was refused. Shown to people as it stands.

@@ -189,7 +189,7 @@ pub struct BookedService {
     pub price_paise: i64,
 }
 
-/// A bill.
+/// An invoice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invoice {
     /// Its id.
@@ -263,7 +263,7 @@ impl Memberships {
     }
 }
 
-/// An entry of the loyalty account.
+/// A gem transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GemTransaction {
     /// Its id.
@@ -274,7 +274,7 @@ pub struct GemTransaction {
     pub gems_amount: i64,
     /// What it was for.
     pub description: Option<String>,
-    /// The bill that it belongs to.
+    /// The invoice that it belongs to.
     pub invoice: Option<InvoiceId>,
     /// When the gems expire, UTC.
     pub expires_at: Option<OffsetDateTime>,

@@ -9,15 +9,12 @@ use thiserror::Error;
 use time::{OffsetDateTime, PrimitiveDateTime};
 
 use crate::{
-    calendar::{LAST, SalonTimeZone},
+    calendar::{FIRST, LAST, SalonTimeZone},
     store_error::StoreError,
 };
 
 /// The highest spend in paise: what PostgreSQL's `integer` holds.
 pub const MAX_SPENT_PAISE: i64 = i32::MAX as i64;
-
-/// The earliest timestamp that is written, because the API can express no earlier one (RFC 3339 has years of four digits).
-const FIRST: OffsetDateTime = time::macros::datetime!(0001-01-01 0:00 UTC);
 
 /// Why the figures could not be compared or refreshed.
 #[derive(Debug, Error)]

@@ -311,7 +311,8 @@ impl Postgres {
                 return async { Ok(found.await?.map_or(HistoryLookup::NoCustomer, HistoryLookup::Found)) }.boxed();
             }
             async {
-                let row: Option<ExistsRow> = self.pool.read_row(|| customer_exists(customer)).await?;
+                let row: Option<ExistsRow> =
+                    self.pool.read_row(|| Statement::new("SELECT ").customer_exists(customer)).await?;
                 let exists = row.is_some_and(|row| row.customer_exists);
                 Ok(if exists { HistoryLookup::NotAvailable } else { HistoryLookup::NoCustomer })
             }
@@ -351,7 +352,7 @@ impl HistoryReads for Postgres {
         self.read_list(Part::Invoices, customer, |_| {
             async move {
                 let statement = || {
-                    let statement = customer_exists(customer).sql(", (");
+                    let statement = Statement::new("SELECT ").customer_exists(customer).sql(", (");
                     let statement = add_invoice_count(statement, customer, payment_statuses).sql(PAGE_BEGINS);
                     add_invoices(statement, customer, payment_statuses, page)
                         .sql(PAGE_ENDS)
@@ -368,7 +369,7 @@ impl HistoryReads for Postgres {
         self.read_list(Part::Memberships, customer, |_| {
             async move {
                 let statement = || {
-                    let statement = customer_exists(customer).sql(LIST_BEGINS);
+                    let statement = Statement::new("SELECT ").customer_exists(customer).sql(LIST_BEGINS);
                     add_memberships(statement, customer).sql(") row) AS memberships")
                 };
                 let row: Option<MembershipsRow> = self.pool.read_row(statement).await?;
@@ -408,13 +409,6 @@ impl HistoryReads for Postgres {
 /// Begins a column that is an array of the rows of the query that follows; see [`record_row`].
 const LIST_BEGINS: &str = ", ARRAY(SELECT row FROM (";
 
-/// Begins a statement that says whether the customer exists.
-fn customer_exists(customer: &UserId) -> Statement<'_> {
-    Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
-        .text(customer.as_str())
-        .sql(") AS customer_exists")
-}
-
 /// Which bookings a query is for.
 #[derive(Clone, Copy)]
 struct WantedBookings<'q> {
@@ -429,10 +423,8 @@ impl<'q> WantedBookings<'q> {
     /// The statement of a page of them, as a [`BookingsRow`].
     fn list_statement(self, services: bool, page: PageRequest) -> Statement<'q> {
         let statement = self.add_cte(Statement::new("WITH page AS MATERIALIZED ("), page);
-        let statement = statement
-            .sql(") SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
-            .text(self.customer.as_str());
-        let statement = self.add_count(statement.sql(") AS customer_exists, (")).sql(") AS booking_count");
+        let statement = statement.sql(") SELECT ").customer_exists(self.customer).sql(", (");
+        let statement = self.add_count(statement).sql(") AS booking_count");
         let statement = self.add_records(statement, "page").sql("bookings");
         add_services(statement, services.then_some("page"))
     }
@@ -564,10 +556,10 @@ fn add_memberships<'q>(statement: Statement<'q>, customer: &'q UserId) -> Statem
 fn gems_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
     Statement::new("WITH account AS MATERIALIZED (SELECT id, gems_balance FROM loyalty_account WHERE customer_id = ")
         .text(customer.as_str())
-        .sql(") SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
-        .text(customer.as_str())
+        .sql(") SELECT ")
+        .customer_exists(customer)
         .sql(
-            ") AS customer_exists, (SELECT gems_balance FROM account) AS balance, (SELECT count(*) FROM loyalty_transaction t \
+            ", (SELECT gems_balance FROM account) AS balance, (SELECT count(*) FROM loyalty_transaction t \
                WHERE t.loyalty_account_id = (SELECT id FROM account)) AS total_count, page.* \
              FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, t.id, t.type::text AS transaction_type, t.gems_amount, \
                  t.description, t.invoice_id, t.expires_at, t.created_at FROM loyalty_transaction t \

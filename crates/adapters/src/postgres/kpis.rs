@@ -200,10 +200,10 @@ impl KpiStore for Postgres {
         let mut all = Saved::default();
         for customers in customers.chunks(written_at_once) {
             let began = Instant::now();
-            let saved = if has_model { self.save_with_model(customers, zone, at).await } else { Ok(None) };
-            let Saved { changed, locked } = match saved? {
-                Some(saved) => saved,
-                None => self.save_alone(customers, zone, at).await?,
+            let Saved { changed, locked } = match self.save(customers, zone, at, has_model).await {
+                // Others hold the model's lock, or have changed one of the customers: the model follows later.
+                Err(StoreError::Unavailable(_)) if has_model => self.save(customers, zone, at, false).await?,
+                saved => saved?,
             };
             all = Saved { changed: all.changed + changed, locked: all.locked + locked };
             rest(began.elapsed()).await;
@@ -213,38 +213,21 @@ impl KpiStore for Postgres {
 }
 
 impl Postgres {
-    /// Saves figures, and takes them into the directory's read model in the same transaction: a page that came between two
-    /// transactions would have to. `None` when others hold the model's lock, or have changed one of the customers meanwhile.
-    async fn save_with_model(
+    /// Saves figures in one transaction, which takes them into the directory's read model too if `with_model` is set: a page that
+    /// came between two transactions would have to.
+    async fn save(
         &self,
         customers: &[UserId],
         zone: &SalonTimeZone,
         at: OffsetDateTime,
-    ) -> Result<Option<Saved>, StoreError> {
-        let save_both = async {
-            let mut connection = self.pool.begin_model_update().await?;
-            let saved = save(&mut connection, customers, zone, at).await?;
-            if saved.changed > 0 {
-                apply_queued(&mut connection).await?;
-            }
-            connection.end("COMMIT").await.map_err(store_error)?;
-            Ok(saved)
-        };
-        match save_both.await {
-            Err(StoreError::Unavailable(_)) => Ok(None),
-            saved => saved.map(Some),
-        }
-    }
-
-    /// Saves figures. The read model, if there is one, follows.
-    async fn save_alone(
-        &self,
-        customers: &[UserId],
-        zone: &SalonTimeZone,
-        at: OffsetDateTime,
+        with_model: bool,
     ) -> Result<Saved, StoreError> {
-        let mut connection = self.pool.begin().await?;
+        let begun = if with_model { self.pool.begin_model_update().await } else { self.pool.begin().await };
+        let mut connection = begun?;
         let saved = save(&mut connection, customers, zone, at).await?;
+        if with_model && saved.changed > 0 {
+            apply_queued(&mut connection).await?;
+        }
         connection.end("COMMIT").await.map_err(store_error)?;
         Ok(saved)
     }
@@ -263,7 +246,8 @@ async fn save(
         .texts(ids.clone())
         .sql(") ORDER BY p.user_id FOR NO KEY UPDATE SKIP LOCKED");
     let locked: Vec<IdRow> = connection.rows(lock).await.map_err(store_error)?;
-    // Another statement, whose snapshot begins under the locks.
+    // Another statement, whose snapshot begins under the locks. An update of the model has one snapshot for all its statements;
+    // there PostgreSQL refuses to lock a row that was changed since.
     let read = Statement::new(BATCH_BEGINS)
         .sql(" WHERE p.user_id = ANY (")
         .texts(locked.iter().map(|row| row.user_id.as_str()).collect())
@@ -277,11 +261,16 @@ async fn save(
             new.push(NewFigures::new(&customer, figures)?);
         }
     }
-    let select_existing =
-        Statement::new("SELECT p.user_id FROM customer_profile p WHERE p.user_id = ANY (").texts(ids).sql(")");
-    let existing: Vec<IdRow> = connection.rows(select_existing).await.map_err(store_error)?;
-    let is_locked_elsewhere = |row: &&IdRow| !locked.iter().any(|locked| locked.user_id == row.user_id);
-    let locked_elsewhere = existing.iter().filter(is_locked_elsewhere).count();
+    let locked_elsewhere = if locked.len() < ids.len() {
+        // Or deleted meanwhile.
+        let select_existing =
+            Statement::new("SELECT p.user_id FROM customer_profile p WHERE p.user_id = ANY (").texts(ids).sql(")");
+        let existing: Vec<IdRow> = connection.rows(select_existing).await.map_err(store_error)?;
+        let is_locked_elsewhere = |row: &&IdRow| !locked.iter().any(|locked| locked.user_id == row.user_id);
+        existing.iter().filter(is_locked_elsewhere).count()
+    } else {
+        0
+    };
     let json = serde_json::to_string(&new).map_err(|error| StoreError::Unexpected(Box::new(error)))?;
     let write = Statement::new(
         "UPDATE customer_profile p SET total_visits = n.total_visits, first_visit_at = n.first_visit_at, \

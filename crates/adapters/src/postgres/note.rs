@@ -170,10 +170,10 @@ fn revisions_statement<'q>(customer: &'q UserId, note: &'q NoteId, page: PageReq
         .text(note.as_str())
         .sql(" AND customer_id = ")
         .text(customer.as_str())
-        .sql(") SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
-        .text(customer.as_str())
+        .sql(") SELECT ")
+        .customer_exists(customer)
         .sql(
-            ") AS customer_exists, EXISTS (SELECT FROM note) AS note_exists, \
+            ", EXISTS (SELECT FROM note) AS note_exists, \
              (SELECT count(*) FROM crm.note_revision r JOIN note ON note.id = r.note_id) AS total_count, page.* \
              FROM (SELECT) nothing LEFT JOIN (SELECT true AS has_item, r.number, r.content, r.edited_at, editor.name AS edited_by_name \
                FROM crm.note_revision r JOIN note ON note.id = r.note_id LEFT JOIN \"user\" editor ON editor.id = r.edited_by \
@@ -187,9 +187,7 @@ fn revisions_statement<'q>(customer: &'q UserId, note: &'q NoteId, page: PageReq
 
 /// The statement of a page. By hand: it has three results (whether the customer exists, the total, the page).
 fn page_statement(customer: &UserId, page: PageRequest) -> Statement<'_> {
-    let statement = Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
-        .text(customer.as_str())
-        .sql(") AS customer_exists, (");
+    let statement = Statement::new("SELECT ").customer_exists(customer).sql(", (");
     let statement = add_count(statement, customer).sql(PAGE_BEGINS);
     add_page(statement, customer, page)
         .sql(PAGE_ENDS)
@@ -216,9 +214,7 @@ pub(super) fn add_page<'q>(statement: Statement<'q>, customer: &'q UserId, page:
 impl NoteWrites for PgUnitOfWork {
     async fn find_note_target(&mut self, note: &Note) -> Result<NoteTarget, StoreError> {
         // By hand: both look-ups in one round trip.
-        let mut statement = Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
-            .text(note.customer.as_str())
-            .sql(") AS customer_exists, ");
+        let mut statement = Statement::new("SELECT ").customer_exists(&note.customer).sql(", ");
         statement = match &note.booking {
             Some(booking) => statement
                 .sql("EXISTS (SELECT FROM booking WHERE id = ")
@@ -265,10 +261,7 @@ impl NoteWrites for PgUnitOfWork {
         {
             return Ok(NoteLookup::Found(listed));
         }
-        let statement = Statement::new("SELECT EXISTS (SELECT FROM customer_profile WHERE user_id = ")
-            .text(customer.as_str())
-            .sql(") AS customer_exists");
-        let row: Option<CustomerRow> = self.row(statement).await?;
+        let row: Option<CustomerRow> = self.row(Statement::new("SELECT ").customer_exists(customer)).await?;
         Ok(if row.is_some_and(|row| row.customer_exists) { NoteLookup::NoNote } else { NoteLookup::NoCustomer })
     }
 

@@ -68,7 +68,7 @@ pub async fn look(pool: &Pool) -> Result<Findings, StoreError> {
     let names: BTreeSet<&str> = needed.chain(optional).collect();
     let names = names.into_iter().collect::<Vec<_>>().join(",");
     let facts: Vec<FactRow> = pool.read_rows(|| catalogue_statement(&names)).await?;
-    let catalogue = Catalogue(&facts);
+    let catalogue = Catalogue::new(&facts);
     pool.set_has_impersonators(catalogue.is_readable("session", "impersonated_by"));
     let optional = OPTIONAL.iter().map(|optional| (optional.part, catalogue.lacks_of(optional.tables))).collect();
     Ok(Findings { lacks: catalogue.lacks(), optional })
@@ -105,11 +105,22 @@ fn joined(lacks: &[Lack]) -> String {
 }
 
 /// The facts that the statement gave.
-struct Catalogue<'f>(&'f [FactRow]);
+struct Catalogue<'f> {
+    facts: &'f [FactRow],
+    /// The rights to each column, by table and column.
+    columns: HashMap<(&'f str, &'f str), Vec<&'f str>>,
+}
 
-impl Catalogue<'_> {
+impl<'f> Catalogue<'f> {
+    fn new(facts: &'f [FactRow]) -> Self {
+        let columns = facts.iter().filter(|fact| fact.kind == "column");
+        let columns =
+            columns.map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.split(' ').collect())).collect();
+        Self { facts, columns }
+    }
+
     fn of_kind(&self, kind: &'static str) -> impl Iterator<Item = &FactRow> {
-        self.0.iter().filter(move |fact| fact.kind == kind)
+        self.facts.iter().filter(move |fact| fact.kind == kind)
     }
 
     fn of_column(&self, kind: &'static str, table: &str, column: &str) -> Option<&FactRow> {
@@ -151,13 +162,9 @@ impl Catalogue<'_> {
 
     /// What these tables lack.
     fn lacks_of(&self, tables: &[NeededTable]) -> Vec<Lack> {
-        let columns: HashMap<(&str, &str), Vec<&str>> = self
-            .of_kind("column")
-            .map(|fact| ((fact.owner.as_str(), fact.name.as_str()), fact.detail.split(' ').collect()))
-            .collect();
         let mut lacks = Vec::new();
         for table in tables {
-            self.add_lacks_of(table, &columns, &mut lacks);
+            self.add_lacks_of(table, &mut lacks);
         }
         lacks
             .extend(tables.iter().filter(|table| self.hides_rows_of(table)).map(|table| Lack::RowSecurity(table.name)));
@@ -179,14 +186,14 @@ impl Catalogue<'_> {
             || commands.iter().any(|(command, used)| *used && !passes.contains(command) && !passes.contains(&"*"))
     }
 
-    fn add_lacks_of(&self, table: &NeededTable, columns: &HashMap<(&str, &str), Vec<&str>>, lacks: &mut Vec<Lack>) {
-        if !columns.keys().any(|(owner, _)| *owner == table.name) {
+    fn add_lacks_of(&self, table: &NeededTable, lacks: &mut Vec<Lack>) {
+        if !self.columns.keys().any(|(owner, _)| *owner == table.name) {
             lacks.push(Lack::Table(table.name));
             return;
         }
         for needed in table.columns {
             let place = format!("{}.{}", table.name, needed.name);
-            let Some(detail) = columns.get(&(table.name, needed.name)) else {
+            let Some(detail) = self.columns.get(&(table.name, needed.name)) else {
                 lacks.push(Lack::Column(place));
                 continue;
             };
@@ -208,19 +215,19 @@ impl Catalogue<'_> {
             }
         }
         if table.is_deleted_from
-            && columns.iter().any(|((owner, _), detail)| *owner == table.name && !detail.contains(&"DELETE"))
+            && self.columns.iter().any(|((owner, _), detail)| *owner == table.name && !detail.contains(&"DELETE"))
         {
             lacks.push(Lack::Privilege { privilege: "DELETE", table: table.name, column: None });
         }
         // A column under another name demands a value too, and has its line already.
-        let has_all_columns = table.columns.iter().all(|column| columns.contains_key(&(table.name, column.name)));
+        let has_all_columns = table.columns.iter().all(|column| self.columns.contains_key(&(table.name, column.name)));
         if table.needs("INSERT") && has_all_columns {
             let demanding = self.of_kind("demands a value").filter(|fact| fact.owner == table.name);
             let unknown = demanding.filter(|fact| !table.columns.iter().any(|column| column.name == fact.name));
             lacks.extend(unknown.map(|fact| Lack::Default(format!("{}.{}", table.name, fact.name))));
         }
         for UniqueColumns { names, is_conflict_target } in table.unique {
-            if names.iter().any(|name| !columns.contains_key(&(table.name, *name))) {
+            if names.iter().any(|name| !self.columns.contains_key(&(table.name, *name))) {
                 // The missing column has its own line.
                 continue;
             }

@@ -5,7 +5,7 @@
 //! error that names its column: diesel's derives say only that there was one. A statement is prepared once
 //! for each connection: diesel's own `sql_query` is prepared anew, in a round trip of its own, each time it runs.
 
-use crm_domain::page::Page;
+use crm_domain::{ids::UserId, page::Page};
 use diesel::{
     QueryResult,
     deserialize::{self, FromSql, QueryableByName},
@@ -209,6 +209,13 @@ impl<'q> Statement<'q> {
     /// Binds a text or null.
     pub(crate) fn text(self, value: impl Into<Option<&'q str>>) -> Self {
         self.with(Part::Text(value.into()))
+    }
+
+    /// Adds the column `customer_exists`: whether a user with that id has a profile.
+    pub(crate) fn customer_exists(self, customer: &'q UserId) -> Self {
+        self.sql("EXISTS (SELECT FROM customer_profile WHERE user_id = ")
+            .text(customer.as_str())
+            .sql(") AS customer_exists")
     }
 
     /// Binds a `bigint`.

@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL knows `infinity` and years without four digits. One such value must not make a whole page fail. Source: contract, "Envelope" (a timestamp is "always exactly that form").
 
-use crm_domain::calendar::TimeOfDay;
+use crm_domain::calendar::{FIRST, LAST, TimeOfDay};
 use diesel::{
     deserialize::{self, FromSql, FromSqlRow},
     pg::{
@@ -15,8 +15,6 @@ use time::{Date, Duration, OffsetDateTime, macros::datetime};
 
 /// The time that PostgreSQL counts from.
 const EPOCH: OffsetDateTime = datetime!(2000-01-01 0:00 UTC);
-const FIRST: OffsetDateTime = datetime!(0001-01-01 0:00 UTC);
-const LAST: OffsetDateTime = datetime!(9999-12-31 23:59:59.999_999 UTC);
 
 /// A `timestamptz`, clamped to the years 0001–9999 that RFC 3339 can express.
 #[derive(Debug, Clone, Copy, FromSqlRow)]

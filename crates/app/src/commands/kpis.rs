@@ -69,7 +69,8 @@ async fn refresh(kpis: &Kpis) -> anyhow::Result<ExitCode> {
     let mut changed = 0;
     // Ends with this function, also when a pass fails.
     let mut claim = kpis.claim().await?;
-    for pass in 1..=PASSES {
+    let mut pass = 1;
+    loop {
         let refreshed = kpis.refresh(&mut *claim, &mut |progress| output.show(progress.done, progress.total)).await?;
         output.end();
         changed += refreshed.changed;
@@ -88,6 +89,6 @@ async fn refresh(kpis: &Kpis) -> anyhow::Result<ExitCode> {
         }
         output.begin(&format!("{} rows are locked by other programs; going through all again", refreshed.locked));
         sleep_until(Instant::now() + PASS_INTERVAL).await;
+        pass += 1;
     }
-    Ok(ExitCode::SUCCESS)
 }
